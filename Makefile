@@ -1,0 +1,40 @@
+# `make demo` and `make test` set everything up themselves, in .venv; a second run starts at once.
+.PHONY: setup fmt check test test-slow golden demo
+
+bin := .venv/bin
+stamp := .venv/.installed
+model := tests/golden/checkpoint
+
+setup: $(stamp)
+
+$(stamp): pyproject.toml .ci/constraints.txt .ci/install
+	.ci/install
+	@touch $@
+
+fmt: $(stamp)
+	$(bin)/ruff format
+	$(bin)/ruff check --fix
+
+check: $(stamp)
+	$(bin)/ruff format --check
+	$(bin)/ruff check
+	$(bin)/mypy
+	$(bin)/lint-imports
+
+test: $(stamp)
+	$(bin)/pytest -q -n 2
+
+test-slow: $(stamp)
+	$(bin)/pytest -q -m slow
+
+# Copies the reference arrays anew: make golden FROM=<folder that holds them>
+golden: $(stamp)
+	$(bin)/python tests/golden/copy_reference.py "$(FROM)"
+	$(bin)/python tests/golden/train_tokenizer.py
+
+demo: $(stamp)
+	$(bin)/gemma3n transcribe tests/samples/audio/manifest.jsonl model=$(model) \
+	  decode.max_new_tokens=12 output=outputs/demo/transcribe fresh=true
+	$(bin)/gemma3n caption tests/samples/images/manifest.jsonl model=$(model) \
+	  resize.resolution=256 decode.max_new_tokens=12 output=outputs/demo/caption fresh=true
+	$(bin)/python tests/show_demo.py outputs/demo/transcribe outputs/demo/caption

@@ -1,0 +1,1 @@
+"""Audio tower: waveform -> mel spectrogram -> audio features."""

@@ -1,0 +1,1 @@
+"""Vision tower: image -> pixels -> image features."""

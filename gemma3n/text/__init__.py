@@ -1,0 +1,1 @@
+"""Text decoder: fused embeddings + token ids -> logits."""

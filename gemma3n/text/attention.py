@@ -1,0 +1,123 @@
+"""Grouped-query attention with RoPE, a sliding window, and K/V shared from an earlier layer."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gemma3n.config import FULL, SLIDING, TextConfig
+from gemma3n.layers import RMSNorm
+from gemma3n.text.cache import KVCache, Step
+
+KV = tuple[Tensor, Tensor]  # keys, values: each [batch, keys, kv_heads, head_dim]
+
+
+class Attention(nn.Module):
+    """Attention of one decoder layer. Scores are not scaled: the norms of q and k do that."""
+
+    def __init__(self, config: TextConfig, layer: int) -> None:
+        super().__init__()
+        heads, kv_heads, dim = (
+            config.num_attention_heads,
+            config.num_key_value_heads,
+            config.head_dim,
+        )
+        self.layer, self.dim = layer, dim
+        self.grouped = heads != kv_heads
+        self.q_proj = nn.Linear(config.hidden_size, heads * dim, bias=False)
+        self.q_norm = RMSNorm(dim, config.rms_norm_eps)
+        self.o_proj = nn.Linear(heads * dim, config.hidden_size, bias=False)
+        # Released files carry K/V weights of KV-sharing layers too; using them would be wrong.
+        if config.kv_source(layer) == layer:
+            self.k_proj = nn.Linear(config.hidden_size, kv_heads * dim, bias=False)
+            self.v_proj = nn.Linear(config.hidden_size, kv_heads * dim, bias=False)
+            self.k_norm = RMSNorm(dim, config.rms_norm_eps)
+            self.v_norm = RMSNorm(dim, config.rms_norm_eps, gain=False)
+
+    def keys_values(self, x: Tensor, rope: Tensor) -> KV:
+        """This layer's own keys and values.
+
+        Args:
+            x: [batch, seq, hidden], normed.
+            rope: [2, batch, seq, 1, head_dim], from `rope_table`.
+        """
+        key = self.k_norm(self.k_proj(x).unflatten(-1, (-1, self.dim)))
+        value = self.v_norm(self.v_proj(x).unflatten(-1, (-1, self.dim)))
+        return rotate(key, rope), value
+
+    def forward(self, x: Tensor, rope: Tensor, mask: Tensor, kv: KV) -> Tensor:
+        """Attend with the given keys and values.
+
+        Args:
+            x: [batch, seq, hidden], normed.
+            rope: [2, batch, seq, 1, head_dim] at the queries' positions.
+            mask: [batch, 1, seq, keys], True = may attend.
+            kv: own keys and values, or an earlier layer's.
+
+        Returns:
+            [batch, seq, hidden]
+        """
+        query = rotate(self.q_norm(self.q_proj(x).unflatten(-1, (-1, self.dim))), rope)
+        key, value = kv
+        attended = F.scaled_dot_product_attention(
+            query.transpose(1, 2),
+            key.transpose(1, 2),
+            value.transpose(1, 2),
+            attn_mask=mask,
+            scale=1.0,
+            enable_gqa=self.grouped,
+        )  # [batch, heads, seq, head_dim]
+        return self.o_proj(attended.transpose(1, 2).flatten(2))
+
+
+def rope_table(positions: Tensor, theta: float, dim: int, dtype: torch.dtype) -> Tensor:
+    """Cosines and sines of rotary position embeddings (arXiv 2104.09864), half-split layout.
+
+    Args:
+        positions: int64 [batch, seq]
+        theta: base frequency.
+        dim: head_dim.
+        dtype: of the activations; angles are float32 all the same.
+
+    Returns:
+        [2, batch, seq, 1, head_dim]
+    """
+    even = torch.arange(0, dim, 2, dtype=torch.float32, device=positions.device)
+    angles = positions[..., None].float() * theta ** (-even / dim)  # [batch, seq, dim / 2]
+    angles = torch.cat([angles, angles], -1).unsqueeze(-2)
+    return torch.stack([angles.cos(), angles.sin()]).to(dtype)
+
+
+def rotate(x: Tensor, rope: Tensor) -> Tensor:
+    """Rotate `x` [batch, seq, heads, head_dim] by its positions' angles."""
+    first, second = x.chunk(2, -1)
+    return x * rope[0] + torch.cat([-second, first], -1) * rope[1]
+
+
+def attention_masks(positions: Tensor, steps: dict[str, Step], window: int) -> dict[str, Tensor]:
+    """What each query may attend to, by layer type; True = may.
+
+    Args:
+        positions: int64 [batch, seq] of the queries, -1 for padding (which then sees nothing).
+        steps: from `KVCache.begin`, or `whole_sequence` without a cache.
+        window: positions a local layer may see, its own included.
+
+    Returns:
+        Masks [batch, 1, seq, keys].
+    """
+    masks = {}
+    for kind, step in steps.items():
+        query, key = positions[:, None, :, None], step.seen[:, None, None, :]
+        mask = (key >= 0) & (key <= query)
+        masks[kind] = mask & (key > query - window) if kind == SLIDING else mask
+    return masks
+
+
+def whole_sequence(positions: Tensor) -> dict[str, Step]:
+    """The `Step` of a pass without a cache: all tokens see the sequence itself."""
+    step = Step(positions, 0, positions.shape[1], positions)
+    return {SLIDING: step, FULL: step}
+
+
+def remember(cache: KVCache | None, layer: int, kv: KV, step: Step) -> KV:
+    """A layer's new keys and values joined with the earlier ones of the cache, if there is one."""
+    return kv if cache is None else cache.update(layer, *kv, step)

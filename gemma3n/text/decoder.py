@@ -1,0 +1,255 @@
+"""Fused embeddings + token ids -> hidden -> logits: the MatFormer text decoder of Gemma 3n."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gemma3n.config import FULL, SLIDING, TextConfig
+from gemma3n.layers import RMSNorm, rounded
+from gemma3n.text.altup import AltUp, close_streams, open_streams
+from gemma3n.text.attention import (
+    KV,
+    Attention,
+    attention_masks,
+    remember,
+    rope_table,
+    whole_sequence,
+)
+from gemma3n.text.cache import KVCache
+from gemma3n.text.feedforward import FeedForward
+from gemma3n.text.laurel import Laurel
+from gemma3n.text.ple import PleTable, consecutive
+
+
+class DecoderLayer(nn.Module):
+    """One layer: AltUp around (LAuReL + attention, FFN), then its per-layer input."""
+
+    def __init__(self, config: TextConfig, layer: int, width: int) -> None:
+        super().__init__()
+        hidden, ple, eps = (
+            config.hidden_size,
+            config.hidden_size_per_layer_input,
+            config.rms_norm_eps,
+        )
+        self.altup = AltUp(config)
+        self.laurel = Laurel(config)
+        self.self_attn = Attention(config, layer)
+        self.mlp = FeedForward(hidden, width, config.activation_sparsity_pattern[layer])
+        self.input_layernorm = RMSNorm(hidden, eps)
+        self.post_attention_layernorm = RMSNorm(hidden, eps)
+        self.pre_feedforward_layernorm = RMSNorm(hidden, eps)
+        self.post_feedforward_layernorm = RMSNorm(hidden, eps)
+        self.per_layer_input_gate = nn.Linear(hidden, ple, bias=False)
+        self.per_layer_projection = nn.Linear(ple, hidden, bias=False)
+        self.post_per_layer_input_norm = RMSNorm(hidden, eps)
+
+    def attend(self, streams: Tensor) -> tuple[Tensor, Tensor]:
+        """AltUp's predictions of `streams`, and the active one normed, as attention reads it."""
+        predicted = self.altup.predict(streams)
+        return predicted, self.input_layernorm(predicted[self.altup.active])
+
+    def finish(
+        self,
+        predicted: Tensor,
+        normed: Tensor,
+        attended: Tensor,
+        per_layer_input: Tensor,
+        width: int | None = None,
+    ) -> Tensor:
+        """Everything after attention.
+
+        Args:
+            predicted: [streams, batch, seq, hidden], from `attend`.
+            normed: [batch, seq, hidden], from `attend`.
+            attended: [batch, seq, hidden], attention's output.
+            per_layer_input: [batch, seq, ple]
+            width: FFN units to use.
+
+        Returns:
+            The streams after this layer, [streams, batch, seq, hidden].
+        """
+        # The residual base is the un-normed prediction, but LAuReL carries the normed input.
+        gated = predicted[self.altup.active] + self.post_attention_layernorm(attended)
+        x = (gated + self.laurel(normed)) / math.sqrt(2.0)
+        x = x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x), width))
+        streams = self.altup.correct(predicted, x)
+        gate = self.per_layer_input_gate(self.altup.scaled(streams[self.altup.active]))
+        gate = F.gelu(gate, approximate="tanh") * per_layer_input
+        addition = self.post_per_layer_input_norm(self.per_layer_projection(gate))
+        # Stream 0 never gets the per-layer input, whichever stream is active.
+        return torch.cat([streams[:1], streams[1:] + addition])
+
+
+@dataclass(frozen=True)
+class Running:
+    """The layers that run at one nested size, and how wide each FFN is."""
+
+    widths: dict[int, int]  # by layer, in order
+    first_shared: int
+
+    @property
+    def own(self) -> tuple[int, ...]:
+        """Layers with K/V of their own."""
+        return tuple(i for i in self.widths if i < self.first_shared)
+
+    @property
+    def shared(self) -> tuple[int, ...]:
+        """Layers that attend with an earlier layer's K/V."""
+        return tuple(i for i in self.widths if i >= self.first_shared)
+
+
+class Decoder(nn.Module):
+    """The text decoder; layers keep the checkpoint's numbers, so a dropped one leaves a gap.
+
+    Args:
+        config: of the checkpoint.
+        widths: FFN units of each layer to hold, by its number; None holds all.
+    """
+
+    table: PleTable  # set by the loader: it is no parameter and never moves with the module
+
+    def __init__(self, config: TextConfig, widths: dict[int, int] | None = None) -> None:
+        super().__init__()
+        self.config = config
+        hidden, ple, eps = (
+            config.hidden_size,
+            config.hidden_size_per_layer_input,
+            config.rms_norm_eps,
+        )
+        others = range(config.altup_num_inputs - 1)
+        self.embed_tokens = nn.Embedding(config.vocab_size, hidden)
+        self.per_layer_model_projection = nn.Linear(
+            hidden, config.num_hidden_layers * ple, bias=False
+        )
+        self.per_layer_projection_norm = RMSNorm(ple, eps)
+        self.altup_projections = nn.ModuleList(
+            nn.Linear(hidden, hidden, bias=False) for _ in others
+        )
+        self.altup_unembed_projections = nn.ModuleList(
+            nn.Linear(hidden, hidden, bias=False) for _ in others
+        )
+        kept = dict(enumerate(config.intermediate_size)) if widths is None else widths
+        self.layers = nn.ModuleDict({str(i): DecoderLayer(config, i, w) for i, w in kept.items()})
+        self.norm = RMSNorm(hidden, eps)
+        self.full = self.running(kept)
+
+    def running(self, widths: dict[int, int]) -> Running:
+        """What `forward` needs to know of a nested size, given by `NestedSize.ffn_widths`."""
+        return Running(widths, self.config.first_shared_layer)
+
+    def layer(self, number: int) -> DecoderLayer:
+        """A layer by the checkpoint's number."""
+        return cast(DecoderLayer, self.layers[str(number)])
+
+    def embed(self, token_ids: Tensor) -> Tensor:
+        """Scaled text embeddings of int64 [batch, seq]: [batch, seq, hidden]."""
+        scale = rounded(math.sqrt(self.config.hidden_size), self.embed_tokens.weight.dtype)
+        return self.embed_tokens(token_ids) * scale
+
+    def per_layer_inputs(
+        self, token_ids: Tensor, embeddings: Tensor, layers: Sequence[int]
+    ) -> Tensor:
+        """What each of the given layers adds to the streams.
+
+        Args:
+            token_ids: int64 [batch, seq]
+            embeddings: [batch, seq, hidden], fused: soft tokens in place.
+            layers: ascending.
+
+        Returns:
+            [batch, seq, layers, ple]
+        """
+        ple, dtype = self.config.hidden_size_per_layer_input, embeddings.dtype
+        # Ids past the table (image and audio) use row 0 and not a zero vector.
+        in_table = (token_ids >= 0) & (token_ids < self.config.vocab_size_per_layer_input)
+        rows = self.table.rows(torch.where(in_table, token_ids, 0).flatten(), layers)
+        tokens = rows.to(embeddings.device, dtype, non_blocking=True) * rounded(ple**0.5, dtype)
+        context = self._project_context(embeddings, layers)
+        context = context * rounded(self.config.hidden_size**-0.5, dtype)
+        context = self.per_layer_projection_norm(context.view(*context.shape[:-1], -1, ple))
+        return (context + tokens.view_as(context)) * rounded(2**-0.5, dtype)
+
+    def forward(
+        self,
+        token_ids: Tensor,
+        embeddings: Tensor,
+        positions: Tensor,
+        cache: KVCache | None = None,
+        size: Running | None = None,
+        last: int | None = None,
+    ) -> Tensor:
+        """Run the layers.
+
+        Args:
+            token_ids: int64 [batch, seq]
+            embeddings: [batch, seq, hidden], fused.
+            positions: int64 [batch, seq], absolute, -1 for padding.
+            cache: earlier tokens; the new ones are added to it.
+            size: nested size to run at, from `running`; None is all that is loaded.
+            last: how many of the last tokens' hidden states are wanted, None for all. KV-sharing
+                layers produce nothing that later tokens need, so they run on those tokens only
+                (exact; a third to two fifths of prefill).
+
+        Returns:
+            Hidden states [batch, last, hidden], normed, as `logits` reads them.
+        """
+        size = size or self.full
+        steps = whole_sequence(positions) if cache is None else cache.begin(positions)
+        masks = attention_masks(positions, steps, self.config.sliding_window)
+        ropes = self._ropes(positions, embeddings.dtype)
+        kv_of: dict[str, KV] = {}  # by layer type: K/V of the last layer with its own
+
+        inputs = self.per_layer_inputs(token_ids, embeddings, size.own)
+        streams = open_streams(embeddings, self.altup_projections)
+        for n, i in enumerate(size.own):
+            layer, kind = self.layer(i), self.config.layer_types[i]
+            predicted, normed = layer.attend(streams)
+            kv = layer.self_attn.keys_values(normed, ropes[kind])
+            kv_of[kind] = remember(cache, i, kv, steps[kind])
+            attended = layer.self_attn(normed, ropes[kind], masks[kind], kv_of[kind])
+            streams = layer.finish(predicted, normed, attended, inputs[:, :, n], size.widths[i])
+
+        tail = slice(None) if last is None else slice(positions.shape[1] - last, None)
+        if last == 0:
+            return embeddings[:, tail]
+        streams = streams[:, :, tail]
+        if size.shared:
+            inputs = self.per_layer_inputs(token_ids[:, tail], embeddings[:, tail], size.shared)
+            ropes = {kind: rope[:, :, tail] for kind, rope in ropes.items()}
+            masks = {kind: mask[:, :, tail] for kind, mask in masks.items()}
+        for n, i in enumerate(size.shared):
+            layer, kind = self.layer(i), self.config.layer_types[i]
+            predicted, normed = layer.attend(streams)
+            attended = layer.self_attn(normed, ropes[kind], masks[kind], kv_of[kind])
+            streams = layer.finish(predicted, normed, attended, inputs[:, :, n], size.widths[i])
+        return self.norm(close_streams(streams, self.altup_unembed_projections))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Hidden states [..., hidden] -> logits [..., vocab], softly capped."""
+        logits = F.linear(hidden, self.embed_tokens.weight)
+        cap = self.config.final_logit_softcapping
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def _ropes(self, positions: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
+        thetas = {FULL: self.config.rope_theta, SLIDING: self.config.rope_local_base_freq}
+        return {
+            kind: rope_table(positions, theta, self.config.head_dim, dtype)
+            for kind, theta in thetas.items()
+        }
+
+    def _project_context(self, embeddings: Tensor, layers: Sequence[int]) -> Tensor:
+        """[batch, seq, hidden] -> [batch, seq, layers * ple], the rows of kept layers only."""
+        ple, weight = (
+            self.config.hidden_size_per_layer_input,
+            self.per_layer_model_projection.weight,
+        )
+        runs = [
+            F.linear(embeddings, weight[run.start * ple : run.stop * ple])
+            for run in consecutive(layers)
+        ]
+        return runs[0] if len(runs) == 1 else torch.cat(runs, -1)

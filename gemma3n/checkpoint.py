@@ -1,0 +1,214 @@
+"""A checkpoint folder of the released layout -> its tensors, mapped; every one accounted for.
+
+Headers alone tell what is in a folder (`plan` reads nothing else); tensors are views of the mapped
+files, so that loading costs milliseconds and memory is what has been touched.
+"""
+
+import json
+import math
+import struct
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gemma3n.config import Config, TextConfig
+from gemma3n.errors import SettingsError
+from gemma3n.matformer import NestedSize
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Released prefix -> ours; the part that a tensor belongs to is the first word of ours.
+_PREFIXES = {
+    "model.language_model.": "text.",
+    "model.vision_tower.timm_model.": "vision.",
+    "model.audio_tower.": "audio.",
+    "model.embed_vision.": "embed_vision.",
+    "model.embed_audio.": "embed_audio.",
+    "lm_head.": "lm_head.",
+    "model.": "text.",  # text-only exports
+}
+PARTS = ("text", "vision", "audio")
+PLE_TABLE = "text.embed_tokens_per_layer.weight"
+_BITS = {"BF16": 16, "F16": 16, "F32": 32, "F64": 64, "I8": 8, "U8": 8, "I32": 32, "I64": 64}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of a checkpoint, as its file's header states it."""
+
+    name: str  # ours: `text.layers.0.mlp.gate_proj.weight`
+    released: str  # the file's own
+    file: Path
+    dtype: str  # safetensors spelling: BF16, F32, ...
+    shape: tuple[int, ...]
+    offset: int = 0  # of its first byte in the file
+
+    @property
+    def bytes(self) -> int:
+        """Bytes in the file."""
+        return self.elements * _BITS[self.dtype] // 8
+
+    @property
+    def elements(self) -> int:
+        """Number of weights."""
+        return math.prod(self.shape)
+
+
+class Checkpoint:
+    """An opened checkpoint folder.
+
+    Args:
+        folder: holds config.json and *.safetensors, in one file or in shards with an index.
+
+    Raises:
+        SettingsError: the folder or a file of it is missing or not readable, or a tensor in it
+            belongs to no part of Gemma 3n.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.config = Config.from_folder(self.folder)
+        self.entries: dict[str, Entry] = {}
+        for path in self._files():
+            for entry in read_header(path):
+                self.entries[entry.name] = entry
+        self._open: dict[Path, Any] = {}
+        self._lock = threading.Lock()
+
+    def part(self, prefix: str) -> dict[str, Entry]:
+        """Entries under one of our prefixes (`text`, `vision`, `embed_audio`, ...)."""
+        return {n: e for n, e in self.entries.items() if n.startswith(prefix + ".")}
+
+    def tensor(self, name: str) -> "Tensor":
+        """A view of one tensor in its mapped file; nothing is read until it is used."""
+        from safetensors import safe_open
+
+        entry = self.entries[name]
+        with self._lock:
+            if entry.file not in self._open:
+                self._open[entry.file] = safe_open(entry.file, framework="pt")
+            return self._open[entry.file].get_tensor(entry.released)
+
+    def _files(self) -> list[Path]:
+        index = self.folder / "model.safetensors.index.json"
+        if index.is_file():
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            files = sorted(self.folder / name for name in names)
+        else:
+            files = sorted(self.folder.glob("*.safetensors"))
+        if not files:
+            raise SettingsError(
+                f"'{self.folder}' holds no *.safetensors, only safetensors weights are read. "
+                "Download the checkpoint's weights, or convert them."
+            )
+        if missing := [f.name for f in files if not f.is_file()]:
+            raise SettingsError(
+                f"'{self.folder}' lacks {', '.join(missing)}, which its index names. "
+                "Download the missing shards."
+            )
+        return files
+
+
+def read_header(path: Path) -> list[Entry]:
+    """The tensors of one safetensors file, from its header alone.
+
+    Raises:
+        SettingsError: not a safetensors file, shorter than its header says, or a strange tensor.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(8)
+        length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
+        if length > size - 8:
+            raise SettingsError(
+                f"'{path}' is not a whole safetensors file ({size} bytes). Download it again."
+            )
+        try:
+            header = json.loads(file.read(length))
+        except ValueError as error:
+            raise SettingsError(
+                f"'{path}' is not a safetensors file: its header is no JSON. Download it again."
+            ) from error
+    header.pop("__metadata__", None)
+    end = max((info["data_offsets"][1] for info in header.values()), default=0)
+    if 8 + length + end > size:
+        raise SettingsError(
+            f"'{path}' has {size} bytes, but its header speaks of {8 + length + end}. "
+            "The download broke off: get it again."
+        )
+    return [
+        Entry(
+            _our_name(name, path),
+            name,
+            path,
+            info["dtype"],
+            tuple(info["shape"]),
+            8 + length + info["data_offsets"][0],
+        )
+        for name, info in header.items()
+    ]
+
+
+def _our_name(released: str, path: Path) -> str:
+    for theirs, ours in _PREFIXES.items():
+        if released.startswith(theirs):
+            return ours + released.removeprefix(theirs)
+    raise SettingsError(
+        f"'{path}' holds the tensor '{released}', which belongs to no part of Gemma 3n "
+        f"(known prefixes: {', '.join(_PREFIXES)}). This is another model's checkpoint, or a "
+        "layout that is not supported."
+    )
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a nested size keeps of one text tensor; None keeps all."""
+
+    name: str  # in the sliced model, layers renumbered
+    rows: int | None = None
+    columns: int | None = None
+    layers: tuple[int, ...] | None = None  # blocks of `ple` along `layer_axis`
+    layer_axis: int = 0
+
+    def shape(self, full: tuple[int, ...], ple: int) -> tuple[int, ...]:
+        """Shape of what is kept of a tensor of shape `full`; `ple` is the width of one block."""
+        kept = list(full)
+        if self.rows is not None:
+            kept[0] = self.rows
+        if self.columns is not None:
+            kept[1] = self.columns
+        if self.layers is not None:
+            kept[self.layer_axis] = len(self.layers) * ple
+        return tuple(kept)
+
+
+def cut(name: str, size: NestedSize, config: TextConfig) -> Cut | None:
+    """How a nested size slices the tensor `name` (ours); None if it drops it. MatFormer Lab."""
+    kept = size.layers(config)
+    if name == PLE_TABLE:
+        return Cut(name, layers=kept, layer_axis=1)
+    if name == "text.per_layer_model_projection.weight":
+        return Cut(name, layers=kept, layer_axis=0)
+    if not name.startswith("text.layers."):
+        return Cut(name)
+    number, rest = name.removeprefix("text.layers.").split(".", 1)
+    if int(number) not in kept:
+        return None
+    renamed = f"text.layers.{kept.index(int(number))}.{rest}"
+    width = size.ffn_widths(config)[int(number)]
+    if rest in ("mlp.gate_proj.weight", "mlp.up_proj.weight"):
+        return Cut(renamed, rows=width)
+    if rest == "mlp.down_proj.weight":
+        return Cut(renamed, columns=width)
+    return Cut(renamed)
+
+
+def is_unused_kv(name: str, config: TextConfig) -> bool:
+    """Whether this is a K/V tensor of a KV-sharing layer: released files carry them, unused."""
+    if not name.startswith("text.layers."):
+        return False
+    number, rest = name.removeprefix("text.layers.").split(".", 1)
+    unused = ("self_attn.k_proj.", "self_attn.v_proj.", "self_attn.k_norm.")
+    return int(number) >= config.first_shared_layer and rest.startswith(unused)

@@ -1,0 +1,82 @@
+"""A checkpoint folder and a few words on how -> a loaded model."""
+
+import logging
+from collections.abc import Collection
+from pathlib import Path
+
+from gemma3n.checkpoint import PARTS, Checkpoint
+from gemma3n.device import resolve_device, resolve_precision
+from gemma3n.errors import SettingsError
+from gemma3n.matformer import NestedSize, resolve_size
+from gemma3n.memory import largest_within
+from gemma3n.model import Gemma3n
+from gemma3n.weights import Target
+
+logger = logging.getLogger(__name__)
+
+PLE_PLACEMENTS = ("mmap", "resident")
+
+
+def load(
+    folder: str | Path,
+    nested: str | NestedSize = "full",
+    budget_gb: float | None = None,
+    parts: Collection[str] | None = None,
+    precision: str = "auto",
+    device: str = "auto",
+    ple: str = "mmap",
+) -> Gemma3n:
+    """Load a checkpoint of the released layout.
+
+    Text is ready when this returns; a tower is loaded when it is first used. Weights stay mapped
+    where dtype and device allow, so that memory is what has been touched.
+
+    Args:
+        folder: with config.json, *.safetensors and (for text in and out) tokenizer.model.
+        nested: size to load, by name or itself; smaller ones can then run without a copy.
+        budget_gb: instead of `nested`: the largest named size whose weights fit in so many GB.
+        parts: of "text", "vision", "audio": all that the checkpoint has, by default.
+        precision: "auto", "float32" or "bfloat16".
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        ple: "mmap" leaves the per-layer embeddings in their file, "resident" copies them to RAM.
+
+    Raises:
+        SettingsError: any of these is not to be had; nothing has been loaded then.
+
+    Example:
+        >>> model = gemma3n.load("checkpoint", nested="small", parts=["text", "audio"])
+        >>> model.generate_ids([[2, 9, 8]], max_new_tokens=20, stop_ids=[])
+    """
+    if ple not in PLE_PLACEMENTS:
+        raise SettingsError(f"ple='{ple}'; accepted are {', '.join(PLE_PLACEMENTS)}.")
+    where = resolve_device(device)
+    dtype = resolve_precision(precision, where)
+    checkpoint = Checkpoint(folder)
+    chosen = _chosen_parts(checkpoint, parts)
+    if budget_gb is not None:
+        name = str(dtype).removeprefix("torch.")
+        nested = largest_within(budget_gb, checkpoint, chosen, name, ple)
+        logger.info("%.2f GB: nested=%s is the largest that fits", budget_gb, nested.name)
+    size = resolve_size(nested, checkpoint.config)
+    return Gemma3n(checkpoint, size, chosen, Target(where, dtype), ple)
+
+
+def _chosen_parts(checkpoint: Checkpoint, parts: Collection[str] | None) -> list[str]:
+    """The parts to load, in order.
+
+    Raises:
+        SettingsError: an unknown part, or one that the checkpoint does not hold.
+    """
+    config = checkpoint.config
+    there = {"text": True, "vision": config.vision, "audio": config.audio}
+    if parts is None:
+        return [part for part in PARTS if there[part] is not None]
+    if isinstance(parts, str) or not parts or (strange := set(parts) - set(PARTS)):
+        came = parts if isinstance(parts, str) or not parts else sorted(strange)
+        raise SettingsError(f"parts={came!r}; give a list of {', '.join(PARTS)}.")
+    if absent := [part for part in parts if there[part] is None]:
+        raise SettingsError(
+            f"parts asks for {', '.join(absent)}, but the checkpoint in '{checkpoint.folder}' has "
+            "text only. Leave it out, or use a multimodal checkpoint."
+        )
+    return [part for part in PARTS if part in parts]

@@ -1,0 +1,398 @@
+"""The loaded parts joined: soft tokens, fused embeddings, logits and text from one object."""
+
+import threading
+from collections.abc import Callable, Collection, Sequence
+from functools import cached_property
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from gemma3n.audio.conformer import Conformer
+from gemma3n.chat import Mark, Turn, parse_template
+from gemma3n.checkpoint import Checkpoint
+from gemma3n.config import AudioConfig, VisionConfig
+from gemma3n.errors import InputError, SettingsError
+from gemma3n.fuse import Embedder, fill, image_sequence, padded_clip, with_hard_rows
+from gemma3n.generate import Completion, Prompt, Sampling, complete
+from gemma3n.matformer import NestedSize, resolve_size
+from gemma3n.text.cache import EMPTY
+from gemma3n.text.decoder import Decoder, Running
+from gemma3n.tokenizer import Tokenizer
+from gemma3n.vision.mobilenet import MobileNet
+from gemma3n.weights import Target, load_decoder, load_module
+
+Tower = TypeVar("Tower", bound=nn.Module)
+Medium = TypeVar("Medium", AudioConfig, VisionConfig)
+
+
+class Gemma3n:
+    """A loaded checkpoint; made by `gemma3n.load`.
+
+    Attributes:
+        config: what the model is.
+        size: the nested size that is loaded.
+        parts: what may be used of text, vision and audio.
+        device: where the weights are.
+        dtype: of weights and activations.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        size: NestedSize,
+        parts: Collection[str],
+        target: Target,
+        ple: str,
+    ) -> None:
+        self.checkpoint, self.config = checkpoint, checkpoint.config
+        self.size, self.parts, self.target = size, tuple(parts), target
+        self.device, self.dtype = target.device, target.dtype
+        self._lock = threading.RLock()
+        self._towers: dict[str, nn.Module] = {}
+        self._running: dict[NestedSize, Running] = {}
+        self._text: Decoder | None = None
+        if "text" in parts:
+            self._text = load_decoder(checkpoint, size, target, ple == "resident")
+
+    @property
+    def text(self) -> Decoder:
+        """The text decoder.
+
+        Raises:
+            SettingsError: it was not among the parts asked for.
+        """
+        if self._text is None:
+            raise self._left_out("text")
+        return self._text
+
+    @property
+    def audio(self) -> Conformer:
+        """The audio tower, loaded on first use.
+
+        Raises:
+            SettingsError: it was not among the parts asked for, or the checkpoint has none.
+        """
+        config = self._medium("audio", self.config.audio)
+        return self._tower("audio", lambda: Conformer(config))
+
+    @property
+    def vision(self) -> MobileNet:
+        """The vision tower, loaded on first use.
+
+        Raises:
+            SettingsError: it was not among the parts asked for, or the checkpoint has none.
+        """
+        config = self._medium("vision", self.config.vision)
+        return self._tower("vision", lambda: MobileNet(config))
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The checkpoint's vocabulary.
+
+        Raises:
+            SettingsError: the folder has no tokenizer.model, or one that does not fit.
+        """
+        return Tokenizer(self.checkpoint.folder, self.config)
+
+    @property
+    def size_name(self) -> str:
+        """Name of the loaded nested size, `custom` for one without."""
+        return self.size.name or "custom"
+
+    @torch.inference_mode()
+    def audio_features(
+        self, mels: Tensor, mask: Tensor, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The audio tower's own output for a padded batch; see `Conformer.forward`.
+
+        Args:
+            mels: [batch, frames, 128], natural log.
+            mask: bool [batch, frames], True = real.
+            lengths: int64 [batch], frames of each clip, to make clips independent of each other.
+
+        Returns:
+            Features [batch, tokens, width] and their mask, True = real.
+        """
+        mels = mels.to(self.device, self.dtype)
+        lengths = None if lengths is None else lengths.to(self.device)
+        return self.audio(mels, mask.to(self.device), lengths)
+
+    @torch.inference_mode()
+    def image_features(self, pixels: Tensor) -> Tensor:
+        """The vision tower's own output.
+
+        Args:
+            pixels: [n, 3, size, size], float in 0..1 or uint8; size 256, 512 or 768.
+
+        Returns:
+            [n, channels, 16, 16]
+        """
+        scaled = pixels.to(self.device).to(self.dtype)
+        if pixels.dtype == torch.uint8:
+            scaled = (pixels.to(self.device).float() / 255).to(self.dtype)
+        return self.vision(scaled)
+
+    @torch.inference_mode()
+    def encode_audio(self, mels: Sequence[Tensor]) -> list[Tensor]:
+        """Clips -> soft tokens, one every 160 ms; a clip's do not depend on the others.
+
+        Args:
+            mels: each [frames, 128], natural log, a tensor or a NumPy array; at most 30 s.
+
+        Returns:
+            One [tokens, hidden] a clip.
+
+        Raises:
+            InputError: a clip that is longer.
+
+        Example:
+            >>> mel = gemma3n.log_mel(waveform)
+            >>> audio = model.encode_audio([mel])
+            >>> model.generate(["Transcribe: <audio>"], audio=[audio], max_new_tokens=200)
+        """
+        if not mels:
+            return []
+        clips = [torch.as_tensor(mel) for mel in mels]
+        lengths = torch.tensor([len(clip) for clip in clips])
+        batch = nn.utils.rnn.pad_sequence(clips, batch_first=True)
+        mask = torch.arange(batch.shape[1]) < lengths[:, None]
+        features, real = self.audio_features(batch, mask, lengths)
+        limit = self.config.audio_soft_tokens_per_image
+        if real.shape[1] > limit:
+            worst = int(real.sum(1).max())
+            raise InputError(
+                f"a clip has {worst} soft tokens; one clip may have {limit} (30 s). Split it."
+            )
+        embedder = self._embedder("audio")
+        return [embedder.soft(clip[keep]) for clip, keep in zip(features, real, strict=True)]
+
+    @torch.inference_mode()
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """Images -> soft tokens.
+
+        Args:
+            pixels: [n, 3, size, size], float in 0..1 or uint8; size 256, 512 or 768.
+
+        Returns:
+            [n, 256, hidden]
+
+        Example:
+            >>> image = model.encode_images(pixels)
+            >>> model.generate(["Describe this: <image>"], images=[image])
+        """
+        return self._embedder("vision").soft(image_sequence(self.image_features(pixels)))
+
+    @torch.inference_mode()
+    def embed(self, token_ids: Tensor) -> Tensor:
+        """Embeddings [batch, seq, hidden] of int64 [batch, seq]; media ids have their hard rows."""
+        media = [m for m in ("vision", "audio") if getattr(self.config, m) is not None]
+        embedders = [self._embedder(medium) for medium in media]
+        return with_hard_rows(self.text.embed(token_ids), token_ids, embedders)
+
+    @torch.inference_mode()
+    def fuse(
+        self,
+        token_ids: Sequence[int],
+        audio: Sequence[Tensor] = (),
+        images: Sequence[Tensor] = (),
+    ) -> Tensor:
+        """One row's token ids and soft tokens -> fused embeddings.
+
+        Args:
+            token_ids: with placeholders, as `Tokenizer.chat_ids` gives them.
+            audio: each [tokens, hidden], in the order of their places.
+            images: each [256, hidden], likewise.
+
+        Returns:
+            [seq, hidden]
+
+        Raises:
+            InputError: media and places do not match.
+        """
+        ids = torch.tensor([list(token_ids)], device=self.device)
+        return self._fused(ids, images, audio)[0]
+
+    @torch.inference_mode()
+    def logits(
+        self,
+        token_ids: Tensor,
+        attention: Tensor | None = None,
+        images: Sequence[Tensor] | Tensor = (),
+        audio: Sequence[Tensor] = (),
+        nested: str | NestedSize | None = None,
+    ) -> Tensor:
+        """Logits of every position of a batch.
+
+        Args:
+            token_ids: int64 [batch, seq]
+            attention: bool [batch, seq], True = real, padding on either side; None if all are.
+            images: [n, 256, hidden], or a list of [256, hidden]; placeholders are filled in order.
+            audio: each [tokens, hidden], likewise.
+            nested: a size within the loaded one.
+
+        Returns:
+            [batch, seq, vocab]; of no meaning at padding.
+
+        Example:
+            >>> model.logits(torch.tensor([[2, 9, 8]]))[0, -1].argmax()
+        """
+        token_ids = token_ids.to(self.device)
+        real = torch.ones_like(token_ids, dtype=torch.bool)
+        if attention is not None:
+            real = attention.to(self.device, torch.bool)
+        positions = torch.where(real, real.cumsum(1) - 1, EMPTY)
+        embeddings = self._fused(token_ids, list(images), audio)
+        hidden = self.text(token_ids, embeddings, positions, size=self.running(nested))
+        return self.text.logits(hidden)
+
+    def generate(
+        self,
+        prompts: Sequence[str | Sequence[Turn]],
+        audio: Sequence[Sequence[Tensor]] | None = None,
+        images: Sequence[Sequence[Tensor] | Tensor] | None = None,
+        chat: bool = True,
+        nested: str | NestedSize | None = None,
+        seed: int | Sequence[int] = 0,
+        on_token: Callable[[int, int], None] | None = None,
+        **sampling: object,
+    ) -> list[str]:
+        """Answer prompts.
+
+        Args:
+            prompts: each a template, in which `<audio>` and `<image>` mark media, or the turns of
+                a conversation. Text of unknown origin belongs in a `Turn`: there it is plain.
+            audio: for each prompt its clips' soft tokens, in order.
+            images: for each prompt its images' soft tokens, in order.
+            chat: make each template the user's turn of a chat; false for base checkpoints.
+            nested: a size within the loaded one.
+            seed: for sampling; one for all rows, or one a row.
+            on_token: called with (row, token id) as tokens appear.
+            sampling: fields of `Sampling`: max_new_tokens, temperature, top_k, top_p, stop.
+
+        Returns:
+            One text a prompt.
+
+        Raises:
+            InputError: media and marks do not match, or a prompt does not fit.
+
+        Example:
+            >>> model.generate(["Say hello."], max_new_tokens=8)
+        """
+        rows = []
+        seeds = [seed] * len(prompts) if isinstance(seed, int) else seed
+        for n, prompt in enumerate(prompts):
+            ids = self._prompt_ids(prompt, chat)
+            fused = self.fuse(ids, audio[n] if audio else (), list(images[n]) if images else ())
+            rows.append(Prompt(ids, fused, seeds[n]))
+        done = self.complete(rows, Sampling(**sampling), nested, on_token)  # type: ignore[arg-type]
+        return [answer.text for answer in done]
+
+    def generate_ids(
+        self,
+        prompts: Sequence[Sequence[int]],
+        max_new_tokens: int = 256,
+        stop_ids: Sequence[int] | None = None,
+        nested: str | NestedSize | None = None,
+    ) -> list[list[int]]:
+        """Continue token ids, greedily.
+
+        Args:
+            prompts: each a list of ids.
+            max_new_tokens: at most.
+            stop_ids: end a row; None for the tokenizer's.
+            nested: a size within the loaded one.
+
+        Returns:
+            The new ids of each row, without the stop id.
+
+        Example:
+            >>> model.generate_ids([[2, 9, 8]], max_new_tokens=20, stop_ids=[])
+        """
+        sampling = Sampling(max_new_tokens, stop_ids=stop_ids)
+        rows = [Prompt(list(ids)) for ids in prompts]
+        return [answer.token_ids for answer in self.complete(rows, sampling, nested)]
+
+    @torch.inference_mode()
+    def complete(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        nested: str | NestedSize | None = None,
+        on_token: Callable[[int, int], None] | None = None,
+    ) -> list[Completion]:
+        """Complete prompts and say all about it; see `gemma3n.generate.complete`."""
+        return complete(self, prompts, sampling, self.running(nested), on_token=on_token)
+
+    def running(self, nested: str | NestedSize | None) -> Running:
+        """The layers and widths that run for a nested size; None is the loaded one.
+
+        Raises:
+            SettingsError: the size is not within the loaded one.
+        """
+        size = self.size if nested is None else resolve_size(nested, self.config)
+        text = self.config.text
+        if size not in self._running:
+            if not size.within(self.size, text):
+                raise SettingsError(
+                    f"nested='{size.name or size}' is not within the loaded size "
+                    f"'{self.size_name}'. Load a larger one."
+                )
+            self._running[size] = self.text.running(size.ffn_widths(text))
+        return self._running[size]
+
+    @property
+    def stop_ids(self) -> list[int]:
+        """Ids that end an answer: the tokenizer's, or the config's where there is no tokenizer."""
+        if (self.checkpoint.folder / "tokenizer.model").is_file():
+            return self.tokenizer.stop_ids
+        return [self.config.text.eos_token_id]
+
+    def decode_text(self, token_ids: list[int]) -> str:
+        """Text of ids; empty where there is no tokenizer."""
+        if (self.checkpoint.folder / "tokenizer.model").is_file():
+            return self.tokenizer.decode(token_ids)
+        return ""
+
+    def _fused(
+        self, token_ids: Tensor, images: Sequence[Tensor], audio: Sequence[Tensor]
+    ) -> Tensor:
+        embeddings = self.embed(token_ids)
+        embeddings = fill(embeddings, token_ids, self.config.image_token_id, images, "image")
+        if self.config.audio is not None:
+            places = self.config.audio_soft_tokens_per_image
+            audio = [padded_clip(clip, self._embedder("audio"), places) for clip in audio]
+        return fill(embeddings, token_ids, self.config.audio_token_id, audio, "audio")
+
+    def _prompt_ids(self, prompt: str | Sequence[Turn], chat: bool) -> list[int]:
+        if not isinstance(prompt, str):
+            return self.tokenizer.chat_ids(list(prompt))
+        content: list[str | Mark] = parse_template(prompt)
+        if chat:
+            return self.tokenizer.chat_ids([Turn("user", content)])
+        return self.tokenizer.prompt_ids(content)
+
+    def _embedder(self, medium: str) -> Embedder:
+        config = self.config.vision if medium == "vision" else self.config.audio
+        hidden = self.config.text.hidden_size
+        if config is None:
+            raise self._left_out(medium)
+        return self._tower(f"embed_{medium}", lambda: Embedder(config, hidden))
+
+    def _tower(self, prefix: str, build: Callable[[], Tower]) -> Tower:
+        """A module of the checkpoint, loaded once however many threads ask for it."""
+        with self._lock:
+            if prefix not in self._towers:
+                self._towers[prefix] = load_module(self.checkpoint, prefix, build, self.target)
+            return self._towers[prefix]  # type: ignore[return-value]
+
+    def _medium(self, part: str, config: Medium | None) -> Medium:
+        if part not in self.parts or config is None:
+            raise self._left_out(part)
+        return config
+
+    def _left_out(self, part: str) -> SettingsError:
+        return SettingsError(
+            f"{part} is needed, but this model was loaded with {', '.join(self.parts)}. "
+            f"Load it with parts=[..., '{part}'] from a checkpoint that has it."
+        )

@@ -1,0 +1,188 @@
+"""A nested size of a checkpoint -> a checkpoint of its own, in the released layout.
+
+The rule for each tensor is `checkpoint.cut`. Files are written a piece at a time, so that slicing
+needs hardly any memory, into a folder that gets its name only when it is whole.
+"""
+
+import json
+import logging
+import shutil
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gemma3n.checkpoint import Checkpoint, Cut, Entry, cut
+from gemma3n.errors import SettingsError
+from gemma3n.matformer import NestedSize, resolve_size
+
+logger = logging.getLogger(__name__)
+
+SHARD_BYTES = 4_000_000_000
+_PIECE_BYTES = 64_000_000
+_COPIED = ("*.model", "*.json", "*.jinja", "*.txt", "*.md")  # what belongs to a checkpoint
+
+
+@dataclass(frozen=True)
+class Output:
+    """One tensor to write."""
+
+    name: str  # released spelling
+    dtype: str
+    shape: tuple[int, ...]
+    pieces: Iterator[Tensor]  # along the first axis
+
+    @property
+    def bytes(self) -> int:
+        """Bytes in the file."""
+        return Entry(self.name, self.name, Path(), self.dtype, self.shape).bytes
+
+
+def slice_checkpoint(folder: str | Path, nested: str | NestedSize, output: str | Path) -> Path:
+    """Write one nested size as a checkpoint of its own.
+
+    Args:
+        folder: of the larger checkpoint.
+        nested: size, by name or itself.
+        output: folder to make; it must not exist, or be empty.
+
+    Returns:
+        The folder.
+
+    Raises:
+        SettingsError: no such checkpoint or size, or `output` is taken.
+
+    Example:
+        >>> slice_checkpoint("gemma-3n-E4B-it", "small", "my-e2b")
+    """
+    checkpoint, output = Checkpoint(folder), Path(output)
+    size = resolve_size(nested, checkpoint.config)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise SettingsError(
+            f"output='{output}' exists and is not an empty folder. Choose another name, or "
+            "empty it."
+        )
+    partial = output.with_name(output.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        _copy_companions(checkpoint.folder, partial)
+        write_json(partial / "config.json", sliced_config(checkpoint, size))
+        write_shards(partial, list(_outputs(checkpoint, size)))
+        if output.exists():
+            output.rmdir()
+        partial.rename(output)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return output
+
+
+def sliced_config(checkpoint: Checkpoint, size: NestedSize) -> dict[str, Any]:
+    """`config.json` of a nested size: as it was, but for the fields that count layers and units."""
+    raw = json.loads(json.dumps(checkpoint.config.raw))
+    raw.pop("nested_sizes", None)  # they are sizes of the larger model
+    text = raw if raw["model_type"] == "gemma3n_text" else raw["text_config"]
+    config = size.sliced(checkpoint.config.text)
+    for field in (
+        "num_hidden_layers",
+        "num_kv_shared_layers",
+        "intermediate_size",
+        "layer_types",
+        "activation_sparsity_pattern",
+    ):
+        text[field] = getattr(config, field)
+    return raw
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write readable JSON."""
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def write_shards(folder: Path, outputs: list[Output], shard_bytes: int = SHARD_BYTES) -> None:
+    """Write tensors as safetensors, in one file or in shards with an index.
+
+    Args:
+        folder: exists.
+        outputs: in the order of writing.
+        shard_bytes: a shard is closed before it grows past this, unless one tensor alone does.
+    """
+    shards: list[list[Output]] = [[]]
+    for output in outputs:
+        if shards[-1] and sum(o.bytes for o in shards[-1]) + output.bytes > shard_bytes:
+            shards.append([])
+        shards[-1].append(output)
+    if len(shards) == 1:
+        _write_file(folder / "model.safetensors", shards[0])
+        return
+    where = {}
+    for number, shard in enumerate(shards, 1):
+        name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        _write_file(folder / name, shard)
+        where.update(dict.fromkeys((o.name for o in shard), name))
+    index = {"metadata": {"total_size": sum(o.bytes for o in outputs)}, "weight_map": where}
+    write_json(folder / "model.safetensors.index.json", index)
+
+
+def _write_file(path: Path, outputs: list[Output]) -> None:
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for output in outputs:
+        begin, end = end, end + output.bytes
+        header[output.name] = {
+            "dtype": output.dtype,
+            "shape": list(output.shape),
+            "data_offsets": [begin, end],
+        }
+    encoded = json.dumps(header).encode()
+    encoded += b" " * (-len(encoded) % 8)  # so that tensors begin at multiples of 8 bytes
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(encoded)) + encoded)
+        for output in outputs:
+            for piece in output.pieces:
+                file.write(piece.contiguous().view(torch.uint8).numpy().data)
+    logger.info("wrote %s: %d tensors, %.1f MB", path.name, len(outputs), end / 1e6)
+
+
+def _outputs(checkpoint: Checkpoint, size: NestedSize) -> Iterator[Output]:
+    ple = checkpoint.config.text.hidden_size_per_layer_input
+    for name, entry in checkpoint.entries.items():
+        kept = cut(name, size, checkpoint.config.text)
+        if kept is None:
+            continue
+        # Only layer numbers ever change in a name.
+        released = entry.released.removesuffix(_tail(name)) + _tail(kept.name)
+        shape = kept.shape(entry.shape, ple)
+        yield Output(released, entry.dtype, shape, _pieces(checkpoint, name, kept, ple))
+
+
+def _tail(name: str) -> str:
+    return name.split(".", 1)[1]
+
+
+def _pieces(checkpoint: Checkpoint, name: str, kept: Cut, ple: int) -> Iterator[Tensor]:
+    """What is kept of one tensor, read from its mapped file as it is written."""
+    tensor = checkpoint.tensor(name)[slice(kept.rows)] if kept.rows else checkpoint.tensor(name)
+    if kept.layers is not None and kept.layer_axis == 0:
+        yield tensor.unflatten(0, (-1, ple))[list(kept.layers)].flatten(0, 1)
+        return
+    if tensor.dim() < 2:
+        yield tensor
+        return
+    rows = max(1, _PIECE_BYTES // max(1, tensor[0].numel() * tensor.element_size()))
+    for piece in tensor.split(rows):
+        if kept.layers is not None:
+            piece = piece.unflatten(1, (-1, ple))[:, list(kept.layers)].flatten(1, 2)
+        yield piece[:, : kept.columns] if kept.columns is not None else piece
+
+
+def _copy_companions(source: Path, target: Path) -> None:
+    for pattern in _COPIED:
+        for path in source.glob(pattern):
+            if path.name not in ("config.json", "model.safetensors.index.json"):
+                shutil.copyfile(path, target / path.name)

@@ -1,0 +1,183 @@
+"""Tensors of a checkpoint -> the parameters of a module, in place where dtype and device allow."""
+
+import logging
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from gemma3n.checkpoint import PLE_TABLE, Checkpoint, cut, is_unused_kv
+from gemma3n.errors import SettingsError
+from gemma3n.matformer import NestedSize
+from gemma3n.text.decoder import Decoder
+from gemma3n.text.ple import FileTable, resident_table
+
+logger = logging.getLogger(__name__)
+
+# Files from before timm 1.0.17 have no stem bias; the released weights were updated with zeros.
+_ABSENT_IS_ZERO = frozenset({"vision.conv_stem.conv.bias"})
+_SHOWN = 3  # names in a message
+
+Built = TypeVar("Built", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where weights go and in which format."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """The tensor there: the same memory if nothing has to change."""
+        return tensor.to(self.device, self.dtype)
+
+
+def load_module(
+    checkpoint: Checkpoint, prefix: str, build: Callable[[], Built], target: Target
+) -> Built:
+    """Build a module and give it the tensors under `prefix`, all of them.
+
+    Args:
+        checkpoint: to load from.
+        prefix: ours, such as `vision` or `embed_audio`.
+        build: makes the module; called where no memory is set aside for weights.
+        target: device and dtype of the parameters.
+
+    Raises:
+        SettingsError: the checkpoint lacks a tensor, has one too many, or one of another shape.
+    """
+    began = time.perf_counter()
+    module = _on_meta(build)
+    wanted = {f"{prefix}.{name}": tuple(t.shape) for name, t in module.state_dict().items()}
+    have = {name: entry.shape for name, entry in checkpoint.part(prefix).items()}
+    _compare(checkpoint, wanted, have)
+    tensors = {
+        name: target(checkpoint.tensor(name)) if name in have else _zeros(shape, target)
+        for name, shape in wanted.items()
+    }
+    _assign(module, prefix, tensors)
+    _log(prefix, module, target, began)
+    return module
+
+
+def load_decoder(
+    checkpoint: Checkpoint, size: NestedSize, target: Target, resident: bool
+) -> Decoder:
+    """The text decoder at one nested size: views of the prefixes and layers that it keeps.
+
+    Args:
+        checkpoint: to load from.
+        size: what to hold; smaller sizes can run on it later.
+        target: device and dtype of the parameters; the PLE table keeps its own.
+        resident: copy the PLE table into host memory instead of reading rows from its file.
+
+    Raises:
+        SettingsError: as for `load_module`.
+    """
+    began = time.perf_counter()
+    config = checkpoint.config.text
+    ple = config.hidden_size_per_layer_input
+    table_shape = (config.vocab_size_per_layer_input, config.num_hidden_layers * ple)
+    decoder = _on_meta(lambda: Decoder(config, size.ffn_widths(config)))
+    wanted = {f"text.{name}": tuple(t.shape) for name, t in decoder.state_dict().items()}
+    have: dict[str, tuple[int, ...]] = {}
+    views: dict[str, tuple[slice, ...]] = {}
+    for name, entry in checkpoint.part("text").items():
+        kept = cut(name, size, config)
+        if kept is None or is_unused_kv(name, config):
+            logger.debug("%s not loaded: %s", name, "dropped layer" if kept is None else "unused")
+            continue
+        # Per-layer blocks stay whole: the decoder finds its layers in them by number.
+        prefix_only = replace(kept, layers=None)
+        have[name] = prefix_only.shape(entry.shape, ple)
+        views[name] = tuple(slice(n) for n in have[name])
+    _compare(checkpoint, {**wanted, PLE_TABLE: table_shape}, have)
+    tensors = {name: target(checkpoint.tensor(name)[views[name]]) for name in wanted}
+    _assign(decoder, "text", tensors)
+    if resident:
+        pinned = target.device.type == "cuda"
+        weight = checkpoint.tensor(PLE_TABLE)
+        decoder.table = resident_table(weight, ple, size.layers(config), pinned)
+    else:
+        entry = checkpoint.entries[PLE_TABLE]
+        dtype = checkpoint.tensor(PLE_TABLE).dtype
+        decoder.table = FileTable(entry.file, entry.offset, entry.shape, dtype, ple)
+    _log("text", decoder, target, began)
+    return decoder
+
+
+class _NoInit(TorchFunctionMode):
+    """Leaves parameters as they are made: drawing numbers on the meta device imports sympy."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Collection[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        given = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return given["tensor"] if "tensor" in given else args[0]
+        return func(*args, **given)
+
+
+def _on_meta(build: Callable[[], Built]) -> Built:
+    with torch.device("meta"), _NoInit():
+        return build().eval().requires_grad_(False)
+
+
+def _zeros(shape: tuple[int, ...], target: Target) -> Tensor:
+    return torch.zeros(shape, device=target.device, dtype=target.dtype)
+
+
+def _assign(module: nn.Module, prefix: str, tensors: dict[str, Tensor]) -> None:
+    state = {name.removeprefix(prefix + "."): tensor for name, tensor in tensors.items()}
+    module.load_state_dict(state, assign=True)
+    module.requires_grad_(False)
+
+
+def _compare(
+    checkpoint: Checkpoint, wanted: dict[str, tuple[int, ...]], have: dict[str, tuple[int, ...]]
+) -> None:
+    """Refuse a part unless every tensor is there, none is left over, and the shapes agree."""
+    folder = checkpoint.folder
+    if missing := wanted.keys() - have.keys() - _ABSENT_IS_ZERO:
+        raise SettingsError(
+            f"'{folder}' lacks {_some(missing)}, which its config.json calls for. "
+            "Config and weights must be of one checkpoint: download both again."
+        )
+    if extra := have.keys() - wanted.keys():
+        raise SettingsError(
+            f"'{folder}' holds {_some(extra)}, for which its config.json has no place. "
+            "Config and weights must be of one checkpoint: download both again."
+        )
+    for name, shape in have.items():
+        if shape != wanted[name]:
+            raise SettingsError(
+                f"'{name}' in '{folder}' has shape {list(shape)}, but its config.json makes it "
+                f"{list(wanted[name])}. Config and weights must be of one checkpoint."
+            )
+
+
+def _some(names: Collection[str]) -> str:
+    shown = ", ".join(f"'{name}'" for name in sorted(names)[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more tensors"
+
+
+def _log(prefix: str, module: nn.Module, target: Target, began: float) -> None:
+    parameters = list(module.parameters())
+    logger.info(
+        "loaded %s: %.1f M parameters, %.1f MB as %s on %s, %.2f s",
+        prefix,
+        sum(p.numel() for p in parameters) / 1e6,
+        sum(p.numel() * p.element_size() for p in parameters) / 1e6,
+        str(target.dtype).removeprefix("torch."),
+        target.device,
+        time.perf_counter() - began,
+    )

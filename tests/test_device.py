@@ -1,0 +1,46 @@
+import pytest
+import torch
+
+from gemma3n import SettingsError
+from gemma3n.device import resolve_device, resolve_precision
+
+CPU = torch.device("cpu")
+
+
+def test_float16_is_refused_with_the_reason() -> None:
+    with pytest.raises(SettingsError, match=r"float16' overflows.*bfloat16"):
+        resolve_precision("float16", CPU)
+
+
+def test_an_unknown_precision_or_device_lists_what_there_is() -> None:
+    with pytest.raises(SettingsError, match="precision='int3'; accepted are auto, float32"):
+        resolve_precision("int3", CPU)
+    with pytest.raises(SettingsError, match="device='tpu'; accepted are auto, cpu, cuda, mps"):
+        resolve_device("tpu")
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SettingsError, match=r"device='cuda:1', but this machine has .*cpu"):
+        resolve_device("cuda:1")
+
+
+def test_auto_takes_the_first_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert resolve_device("auto").type == "cuda"
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_auto_precision_is_bfloat16_only_where_the_processor_computes_in_it(
+    monkeypatch: pytest.MonkeyPatch, native: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    expected = torch.bfloat16 if native else torch.float32
+    assert resolve_precision("auto", CPU) == expected
+
+
+def test_without_torchs_private_probe_auto_precision_is_float32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
+    assert resolve_precision("auto", CPU) == torch.float32

@@ -1,0 +1,162 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from gemma3n import Gemma3n, InputError, NestedSize
+from gemma3n.generate import Completion, Prompt, Sampling, complete, sample
+
+Arrays = Callable[[str], dict[str, Tensor]]
+GREEDY = Sampling(max_new_tokens=12, stop_ids=[])
+
+
+def greedy(model: Gemma3n, prompts: list[list[int]], chunk: int = 512) -> list[Completion]:
+    with torch.inference_mode():
+        return complete(model, [Prompt(ids) for ids in prompts], GREEDY, chunk=chunk)
+
+
+def test_greedy_decoding_equals_the_reference(model: Gemma3n, golden: Arrays) -> None:
+    reference = golden("text_generate")
+    for name in ("", "long_"):
+        expected = reference[f"{name}generated_ids"].tolist()
+        prompt = reference[f"{name}prompt_ids"].tolist()
+        assert model.generate_ids(prompt, len(expected[0]), []) == expected
+
+
+def test_logits_of_every_decode_step_equal_the_reference(model: Gemma3n, golden: Arrays) -> None:
+    reference = golden("text_generate")
+    sequence = torch.cat([reference["prompt_ids"], reference["generated_ids"]], 1)
+    logits = model.logits(sequence)[:, 11:-1]
+    torch.testing.assert_close(logits, reference["step_logits"], atol=5e-3, rtol=0)
+    row = Prompt(reference["prompt_ids"][0].tolist())
+    answer = model.complete([row], Sampling(53, stop_ids=[]))[0]
+    chosen = reference["step_logits"][0].log_softmax(-1).max(-1).values
+    torch.testing.assert_close(torch.tensor(answer.logprobs), chosen, atol=5e-3, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["e2b", "mix", "irregular"])
+def test_nested_sizes_generate_what_the_reference_does(
+    model: Gemma3n, golden: Arrays, slices: dict[str, NestedSize], name: str
+) -> None:
+    reference = golden("slices")
+    prompt = reference[f"{name}.prompt_ids"].tolist()
+    expected = reference[f"{name}.generated_ids"].tolist()
+    assert model.generate_ids(prompt, 32, [], nested=slices[name]) == expected
+
+
+def test_an_image_a_clip_and_text_in_one_sequence_decode_as_the_reference(
+    model: Gemma3n, golden: Arrays
+) -> None:
+    reference, clips = golden("multimodal"), golden("audio_features")
+    ids = reference["input_ids"][0].tolist()
+    audio = model.encode_audio(list(clips["single_features"]))
+    images = list(model.encode_images(reference["image_u8"][None]))
+    answer = model.complete([Prompt(ids, model.fuse(ids, audio, images))], GREEDY)[0]
+    assert [answer.token_ids] == reference["generated_ids"].tolist()
+
+
+PROMPTS = st.lists(st.lists(st.integers(4, 509), min_size=1, max_size=40), min_size=1, max_size=4)
+
+
+@given(prompts=PROMPTS, chunk=st.integers(1, 50))
+def test_neither_batch_mates_nor_chunks_change_a_token(
+    model: Gemma3n, prompts: list[list[int]], chunk: int
+) -> None:
+    together = greedy(model, prompts, chunk)
+    alone = [greedy(model, [prompt])[0] for prompt in prompts]
+    for one, other in zip(together, alone, strict=True):
+        assert one.token_ids == other.token_ids
+        torch.testing.assert_close(
+            torch.tensor(one.logprobs), torch.tensor(other.logprobs), atol=1e-4, rtol=0
+        )
+
+
+def test_the_cache_changes_no_token(model: Gemma3n) -> None:
+    ids = [2, 9, 8, 300, 41]
+    for token in greedy(model, [ids])[0].token_ids:
+        assert model.logits(torch.tensor([ids]))[0, -1].argmax() == token
+        ids = [*ids, token]
+
+
+def test_sampling_is_seeded_by_row_and_independent_of_the_batch(model: Gemma3n) -> None:
+    sampling = Sampling(8, temperature=3.0, stop_ids=[])
+    rows = [Prompt([2, 9, 8], seed=1), Prompt([2, 9], seed=2), Prompt([2, 9, 8], seed=3)]
+    together = [answer.token_ids for answer in model.complete(rows, sampling)]
+    alone = [model.complete([row], sampling)[0].token_ids for row in rows]
+    assert together == alone
+    assert together[0] != together[2]
+
+
+def test_sampling_follows_the_distribution() -> None:
+    logits = torch.tensor([[2.0, 0.0, 1.0]])
+    draws = torch.arange(0.5, 1000) / 1000
+    chosen = sample(logits.expand(1000, 3), Sampling(temperature=0.5), draws)
+    found = chosen.bincount(minlength=3) / 1000
+    torch.testing.assert_close(found, (logits[0] / 0.5).softmax(-1), atol=2e-3, rtol=0)
+
+
+@given(draw=st.floats(0, 1), top_k=st.integers(1, 3))
+def test_top_k_keeps_the_k_most_likely(draw: float, top_k: int) -> None:
+    logits = torch.tensor([[0.3, 0.1, 0.4, 0.2]])
+    chosen = sample(logits, Sampling(temperature=1.0, top_k=top_k), torch.tensor([draw]))
+    assert chosen.item() in [2, 0, 3][:top_k]
+
+
+@given(draw=st.floats(0, 1))
+def test_top_p_keeps_the_fewest_that_reach_it(draw: float) -> None:
+    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
+    chosen = sample(logits, Sampling(temperature=1.0, top_p=0.7), torch.tensor([draw]))
+    assert chosen.item() in (0, 1)
+
+
+def test_a_row_ends_at_a_stop_id_and_others_go_on(model: Gemma3n) -> None:
+    prompts = [[2, 9, 8], [2, 9]]
+    free = greedy(model, prompts)
+    stop = free[0].token_ids[3]
+    rows = [Prompt(ids) for ids in prompts]
+    stopped = model.complete(rows, replace(GREEDY, stop_ids=[stop]))
+    first = free[0].token_ids.index(stop)
+    assert stopped[0].token_ids == free[0].token_ids[:first]
+    assert (stopped[0].finish, free[0].finish) == ("stop", "length")
+    if stop not in free[1].token_ids:
+        assert stopped[1].token_ids == free[1].token_ids
+
+
+def test_a_row_ends_at_a_stop_text_which_is_not_part_of_it(model: Gemma3n) -> None:
+    whole = greedy(model, [[2, 9, 8]])[0].text
+    stop = whole[4:6]
+    answer = model.complete([Prompt([2, 9, 8])], replace(GREEDY, stop=[stop]))[0]
+    assert answer.text == whole[: whole.find(stop)]
+    assert answer.finish == "stop"
+
+
+def test_tokens_are_reported_as_they_appear(model: Gemma3n) -> None:
+    seen: list[tuple[int, int]] = []
+    answers = model.complete(
+        [Prompt([2, 9]), Prompt([2])], GREEDY, on_token=lambda row, token: seen.append((row, token))
+    )
+    for row, answer in enumerate(answers):
+        assert [token for of, token in seen if of == row] == answer.token_ids
+
+
+def test_an_answer_ends_where_the_context_does(model: Gemma3n) -> None:
+    context = model.config.text.max_position_embeddings
+    answer = model.complete([Prompt([5] * (context - 2))], GREEDY)[0]
+    assert len(answer.token_ids) == 2
+    assert answer.finish == "length"
+
+
+def test_a_prompt_that_does_not_fit_says_by_how_much(model: Gemma3n) -> None:
+    context = model.config.text.max_position_embeddings
+    with pytest.raises(InputError, match=f"{context + 4} tokens, 5 too many.*holds {context}"):
+        model.complete([Prompt([5] * (context + 4))], GREEDY)
+    with pytest.raises(InputError, match="prompt is empty"):
+        model.complete([Prompt([])], GREEDY)
+
+
+def test_nothing_to_complete_is_nothing(model: Gemma3n) -> None:
+    assert model.complete([], GREEDY) == []

@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+import gemma3n
+from gemma3n import NestedSize, SettingsError
+from gemma3n.checkpoint import Checkpoint
+from gemma3n.config import TextConfig
+from gemma3n.memory import kv_cache_bytes, largest_within, plan_memory
+
+
+@pytest.mark.parametrize("name", ["e2b", "mix", "irregular"])
+def test_a_plan_counts_the_weights_that_a_load_holds(
+    checkpoint_folder: Path, slices: dict[str, NestedSize], name: str
+) -> None:
+    size = slices[name]
+    plan = plan_memory(checkpoint_folder, size, precision="float32", ple="resident", batch=0)
+    model = gemma3n.load(checkpoint_folder, size, precision="float32", ple="resident")
+    model.embed(torch.tensor([[2]]))
+    _ = model.audio, model.vision
+    modules = [model.text, *model._towers.values()]
+    held = sum(p.numel() for module in modules for p in module.parameters())
+    # The rows of dropped layers in this one projection stay mapped with the others.
+    text = model.config.text
+    dropped = text.num_hidden_layers - len(size.layers(text))
+    held -= dropped * text.hidden_size_per_layer_input * text.hidden_size
+    table = model.text.table.weight  # type: ignore[attr-defined]
+    assert plan.tier("device") == 4 * held
+    assert plan.tier("host") == table.numel() * table.element_size()
+    assert plan.parameters == held + table.numel()
+
+
+def test_a_mapped_table_is_on_disk_and_a_resident_one_in_host_memory(
+    checkpoint_folder: Path,
+) -> None:
+    mapped = plan_memory(checkpoint_folder, ple="mmap")
+    resident = plan_memory(checkpoint_folder, ple="resident")
+    assert mapped.tier("disk") == resident.tier("host") > 0
+    assert mapped.tier("host") == resident.tier("disk") == 0
+
+
+def test_only_the_parts_asked_for_are_counted(checkpoint_folder: Path) -> None:
+    audio = plan_memory(checkpoint_folder, parts=["audio"])
+    assert [item.what for item in audio.items] == ["audio tower", "audio embedder"]
+
+
+def test_e4b_holds_the_published_bytes_of_keys_and_values() -> None:
+    text, full = TextConfig(), NestedSize()
+    # 2 KiB a token and layer; 16 sliding layers keep 512 tokens, 4 full ones all.
+    assert kv_cache_bytes(text, full, 32_768, 1, 2) == 2048 * (16 * 512 + 4 * 32_768)
+    assert kv_cache_bytes(text, full, 100, 3, 2) == 3 * 2048 * 20 * 100
+
+
+def test_a_budget_takes_the_largest_size_that_fits(checkpoint_folder: Path) -> None:
+    checkpoint = Checkpoint(checkpoint_folder)
+    checkpoint.config.raw["nested_sizes"] = {
+        "half": {"skip": [5, 6, 7, 8, 9], "widths": 128},
+        "thin": {"widths": 200},
+    }
+    parts = ["text"]
+
+    def choose(gigabytes: float) -> str:
+        return largest_within(gigabytes, checkpoint, parts, "float32", "mmap").name
+
+    assert choose(1) == "full"
+    full = plan_memory(checkpoint_folder, "full", parts, "float32", batch=0).tier("device") / 1e9
+    assert choose(full) == "full"
+    assert choose(full * 0.99) == "thin"
+    with pytest.raises(SettingsError, match=r"budget_gb=1e-06, but the smallest size 'half' needs"):
+        choose(1e-6)
+
+
+def test_a_plan_refuses_what_it_does_not_know(checkpoint_folder: Path) -> None:
+    with pytest.raises(SettingsError, match="precision='int3'"):
+        plan_memory(checkpoint_folder, precision="int3")
+    with pytest.raises(SettingsError, match=r"parts=\['video'\]"):
+        plan_memory(checkpoint_folder, parts=["video"])

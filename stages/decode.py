@@ -1,0 +1,82 @@
+"""Fused embeddings -> text."""
+
+from dataclasses import dataclass
+from zlib import crc32
+
+from gemma3n.errors import SettingsError
+from stages.model import Load, shared_model
+from stages.row import Row, Stage
+from stages.setting import setting
+
+
+@dataclass
+class DecodeSettings:
+    """How the answer is written."""
+
+    max_new_tokens: int = setting(256, "longest answer, in tokens")
+    temperature: float = setting(0.0, "0 takes the likeliest token; above 0 samples, 1 as trained")
+    top_k: int = setting(0, "samples among so many likeliest tokens; 0 for all")
+    top_p: float = setting(1.0, "samples among the likeliest tokens that reach this probability")
+    seed: int = setting(0, "of the sampling: same seed, same answers, whatever the batches")
+    stop: list[str] = setting([], "texts that end an answer; they are not part of it")
+
+    def __post_init__(self) -> None:
+        for name, is_fine, accepted in (
+            ("max_new_tokens", self.max_new_tokens >= 1, "1 or more"),
+            ("temperature", self.temperature >= 0, "0 or more"),
+            ("top_k", self.top_k >= 0, "0 (for all) or more"),
+            ("top_p", 0 < self.top_p <= 1, "above 0, and 1 at most"),
+            ("stop", "" not in self.stop, "a list of texts, none of them empty"),
+        ):
+            if not is_fine:
+                raise SettingsError(
+                    f"decode.{name}={getattr(self, name)!r}; accepted is {accepted}. Change it."
+                )
+
+
+class Decode(Stage):
+    """Answers a batch of prompts; no answer depends on the other rows of its batch."""
+
+    settings_type = DecodeSettings
+    reads = ("token_ids", "embeddings")
+    adds = ("text", "new_tokens", "logprob", "size", "note")
+    drops = ("token_ids", "embeddings")
+
+    def __init__(self, settings: DecodeSettings, load: Load) -> None:
+        from gemma3n.generate import Sampling
+
+        self.model = shared_model(load)
+        self.seed = settings.seed
+        self.sampling = Sampling(
+            max_new_tokens=settings.max_new_tokens,
+            temperature=settings.temperature,
+            top_k=settings.top_k,
+            top_p=settings.top_p,
+            stop=settings.stop,
+        )
+
+    def __call__(self, rows: list[Row]) -> list[Row]:
+        from gemma3n.generate import Prompt
+
+        prompts = [
+            Prompt(
+                token_ids=row.pop("token_ids"),
+                embeddings=row.pop("embeddings"),
+                seed=_row_seed(self.seed, row),
+            )
+            for row in rows
+        ]
+        answers = self.model.complete(prompts, self.sampling)
+        for row, answer in zip(rows, answers, strict=True):
+            count = len(answer.token_ids)
+            row["text"] = answer.text
+            row["new_tokens"] = count
+            row["logprob"] = sum(answer.logprobs) / count if count else None
+            row["size"] = self.model.size_name
+            row["note"] = f"cut at {count} tokens" if answer.finish == "length" else None
+        return rows
+
+
+def _row_seed(seed: int, row: Row) -> int:
+    """The same in every process and batch, which `hash` is not."""
+    return crc32(f"{seed}/{row['item']}/{row['segment']}".encode())

@@ -1,0 +1,52 @@
+"""Mel spectrograms and pixels -> soft tokens."""
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stages.model import Load, shared_model
+from stages.row import F32, U8, Row, Stage
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass
+class EncodeSettings:
+    """Nothing to set: the towers are the checkpoint's own."""
+
+
+class Encode(Stage):
+    """Runs each tower once over all clips and all pictures of a batch."""
+
+    settings_type = EncodeSettings
+    takes = ("mels", "pixels")
+    adds = ("audio_tokens", "image_tokens")
+    drops = ("mels", "pixels")
+
+    def __init__(self, settings: EncodeSettings, load: Load) -> None:
+        self.model = shared_model(load)
+
+    def __call__(self, rows: list[Row]) -> list[Row]:
+        mels = [row.pop("mels", []) for row in rows]
+        pixels = [row.pop("pixels", []) for row in rows]
+        clips = iter(self._encode_audio([mel for own in mels for mel in own]))
+        images = iter(self._encode_images([image for own in pixels for image in own]))
+        for row, own_mels, own_pixels in zip(rows, mels, pixels, strict=True):
+            row["audio_tokens"] = list(islice(clips, len(own_mels)))
+            row["image_tokens"] = list(islice(images, len(own_pixels)))
+        return rows
+
+    def _encode_audio(self, mels: list[F32]) -> "list[Tensor]":
+        import torch
+
+        return self.model.encode_audio([torch.from_numpy(mel) for mel in mels]) if mels else []
+
+    def _encode_images(self, pixels: list[U8]) -> "list[Tensor]":
+        import torch
+
+        if not pixels:
+            return []
+        return list(self.model.encode_images(torch.from_numpy(np.stack(pixels))))

@@ -1,0 +1,39 @@
+"""The model that the stages of one process share."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from gemma3n.matformer import FULL_SIZE, NestedSize
+
+if TYPE_CHECKING:
+    from gemma3n.model import Gemma3n
+
+
+@dataclass(frozen=True)
+class Load:
+    """How to load the model: equal loads in one process share one model."""
+
+    folder: str
+    nested: NestedSize = FULL_SIZE
+    budget_gb: float | None = None  # the largest named size within it, instead of `nested`
+    parts: tuple[str, ...] = ("text", "vision", "audio")
+    precision: str = "auto"
+    device: str = "auto"
+    ple: str = "mmap"
+
+
+@lru_cache(maxsize=1)  # a sweep runs many jobs in one process: the last model leaves
+def shared_model(load: Load) -> "Gemma3n":
+    """The process's one model for `load`, loaded on first use."""
+    import gemma3n
+
+    return gemma3n.load(
+        load.folder,
+        nested=load.nested,
+        budget_gb=load.budget_gb,
+        parts=list(load.parts),
+        precision=load.precision,
+        device=load.device,
+        ple=load.ple,
+    )

@@ -1,0 +1,45 @@
+"""Images -> pixels of the size the vision tower reads."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from stages.model import Load
+from stages.row import Row, Stage
+from stages.setting import setting
+
+# By this syntax a name may be a number: `resize.resolution=256` is what people type.
+Resolution = Enum("Resolution", {"auto": "auto", "256": 256, "512": 512, "768": 768})
+
+_RELEASED = 768  # pixels a side, what released checkpoints were trained on
+
+
+@dataclass
+class ResizeSettings:
+    """How large a picture is when the model sees it."""
+
+    resolution: Resolution = setting(
+        Resolution["auto"], "side in pixels: 256, 512, 768, or auto (768); smaller is faster"
+    )
+
+
+class Resize(Stage):
+    """Brings each picture to a square of one size, whatever its shape."""
+
+    settings_type = ResizeSettings
+    reads = ("images",)
+    adds = ("pixels",)
+    drops = ("images",)
+
+    def __init__(self, settings: ResizeSettings, load: Load) -> None:
+        chosen = settings.resolution.value
+        self.size = _RELEASED if chosen == "auto" else int(chosen)
+
+    def __call__(self, rows: list[Row]) -> list[Row]:
+        from PIL import Image
+
+        from gemma3n.vision.pixels import image_pixels
+
+        for row in rows:
+            images = map(Image.fromarray, row.pop("images"))
+            row["pixels"] = [image_pixels(image, self.size) for image in images]
+        return rows

@@ -1,0 +1,139 @@
+"""What travels: every column of the whole path, in order, and the Stage base."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.model import Load
+
+F32 = npt.NDArray[np.float32]
+U8 = npt.NDArray[np.uint8]
+
+
+class Error(TypedDict):
+    """Why a row has no result."""
+
+    stage: str
+    message: str  # what came, what is accepted, how to fix it
+
+
+class Row(TypedDict, total=False):
+    """One segment of one item. A column is absent until a stage adds it."""
+
+    # Which row this is. (item, segment) is its key in the results.
+    item: str  # path relative to the source, `/` between folders; or the manifest's id
+    segment: int  # 0, 1, ... within the item
+    last: bool  # whether this is the item's last segment
+    place: int  # the item's place in the source: 0, 1, ...; results are in this order
+    # What the source says of it.
+    audio_paths: list[str]  # files to read, in the order of their marks in the prompt
+    image_paths: list[str]
+    prompt: str | None  # this row's own prompt, plain text; None uses the job's
+    reference: str | None  # what the answer should be, if the manifest knows
+    extra: str | None  # the manifest's other columns, as one JSON object
+    # What reading it shows.
+    start_s: float | None  # seconds in the original file; None for what has no duration
+    end_s: float | None
+    audio_s: float  # seconds of all its clips together
+    # Heavy columns: each is dropped by the stage that turns it into the next.
+    waveforms: list[F32]  # each [samples], mono, 16 kHz, -1..1
+    images: list[U8]  # each [height, width, 3], RGB
+    mels: list[F32]  # each [frames, 128], natural log
+    pixels: list[U8]  # each [3, size, size]
+    audio_tokens: list[Any]  # each a tensor [tokens, hidden], soft tokens of one clip
+    image_tokens: list[Any]  # each a tensor [256, hidden], soft tokens of one image
+    token_ids: list[int]  # the prompt, placeholders included
+    embeddings: Any  # tensor [seq, hidden], fused embeddings of `token_ids`
+    # The result.
+    text: str
+    new_tokens: int
+    logprob: float | None  # mean natural-log probability of the new tokens; None of no tokens
+    size: str  # name of the nested size that answered
+    note: str | None  # what the reader of the result should know: cut at max_new_tokens, silence
+    error: Error | None
+
+
+HEAVY = (
+    "waveforms",
+    "images",
+    "mels",
+    "pixels",
+    "audio_tokens",
+    "image_tokens",
+    "token_ids",
+    "embeddings",
+)
+
+
+def light_row(
+    item: str,
+    audio_paths: list[str] | None = None,
+    image_paths: list[str] | None = None,
+    prompt: str | None = None,
+    reference: str | None = None,
+    extra: str | None = None,
+    error: str | None = None,
+) -> Row:
+    """A row as the source lists it, before `read` opens its files."""
+    return Row(
+        item=item,
+        segment=0,
+        last=True,
+        audio_paths=audio_paths or [],
+        image_paths=image_paths or [],
+        prompt=prompt,
+        reference=reference,
+        extra=extra,
+        error=None if error is None else {"stage": "read", "message": error},
+    )
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What one stage does to the columns of a row."""
+
+    reads: tuple[str, ...] = ()  # must be there
+    takes: tuple[str, ...] = ()  # used where there; a stage that reads nothing needs one of them
+    adds: tuple[str, ...] = ()
+    drops: tuple[str, ...] = ()
+
+
+class Stage:
+    """One step of the path: rows in, the same rows out in the same order.
+
+    Heavy things (weights, files) are made in `__init__`, which runs on the machine that will use
+    them, and so are imports of the model: checking a path needs neither. A stage raises
+    `gemma3n.errors.InputError` for a row it cannot use; `pipelines.step` finds out which row it
+    was, marks it and goes on. A stage may set and remove columns of the rows it gets, but leaves
+    the values themselves alone: after an error they are tried again, one row at a time.
+    """
+
+    settings_type: ClassVar[type]  # its dataclass of settings
+    reads: ClassVar[tuple[str, ...]] = ()
+    takes: ClassVar[tuple[str, ...]] = ()
+    adds: ClassVar[tuple[str, ...]] = ()
+    drops: ClassVar[tuple[str, ...]] = ()
+    expands: ClassVar[bool] = False  # may return several rows for one; it then gets one at a time
+    sees_errors: ClassVar[bool] = False  # rows that carry `error` reach it too
+
+    def __init__(self, settings: Any, load: Load) -> None:
+        """Make what every batch needs.
+
+        Args:
+            settings: of `settings_type`.
+            load: the model, for `shared_model`, or just its folder.
+        """
+
+    @classmethod
+    def columns(cls, settings: Any) -> Columns:
+        """What this stage reads, adds and drops under its `settings`."""
+        return Columns(cls.reads, cls.takes, cls.adds, cls.drops)
+
+    def __call__(self, rows: list[Row]) -> list[Row]:
+        """Transform a batch of rows."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Finish what the last batch left open."""

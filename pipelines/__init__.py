@@ -1,0 +1,1 @@
+"""Who runs the path, and where."""

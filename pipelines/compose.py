@@ -1,0 +1,389 @@
+"""Words of a command line + YAML of conf/ -> one checked settings object, through Hydra.
+
+Every mistake leaves here as a `SettingsError` of one line. Hydra is imported only where something
+is composed: it costs more than all of `gemma3n --help`.
+"""
+
+import dataclasses
+import importlib.resources
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gemma3n.errors import SettingsError
+from pipelines.keys import SHORT, Key, keys_of, nearest, typed, typed_text
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+CONF = "conf"  # the package that holds the YAML
+
+_OVERRIDE = re.compile(r"([+~]*)([A-Za-z_][\w.@/-]*)=(.*)", re.DOTALL)
+_QUOTED = re.compile(r"""'(\\.|[^'\\])*'|"(\\.|[^"\\])*\"""", re.DOTALL)
+_FROM = "from_run"  # config group that holds the YAML given with --from
+
+
+# What there is
+
+
+def jobs() -> list[str]:
+    """Names of all jobs: one YAML each."""
+    return _names(importlib.resources.files(CONF))
+
+
+def group_choices(group: str) -> list[str]:
+    """Names that `group=` takes besides what its own settings take: one YAML each."""
+    return _names(importlib.resources.files(CONF) / group)
+
+
+def _names(folder: Any) -> list[str]:
+    files = folder.iterdir() if folder.is_dir() else ()
+    return sorted(f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml"))
+
+
+def heading(*name: str) -> tuple[str, list[str]]:
+    """What the head of a YAML says: its first line, and the example commands below.
+
+    Args:
+        name: a job, or a group and its choice.
+    """
+    file = importlib.resources.files(CONF).joinpath(*name[:-1], f"{name[-1]}.yaml")
+    head: list[str] = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        head.append(line.removeprefix("#").strip())
+    return (head or [""])[0], [line for line in head if line.startswith("gemma3n ")]
+
+
+def known_job(job: str) -> str:
+    """`job` itself.
+
+    Raises:
+        SettingsError: there is no such job.
+    """
+    if job in jobs():
+        return job
+    near = nearest(job, jobs())
+    hint = f"Did you mean {near}?" if near else "The job comes first: gemma3n transcribe a.wav ..."
+    raise SettingsError(f"'{job}' is not a job; there are {', '.join(jobs())}. {hint}")
+
+
+# Words -> overrides
+
+
+def overrides_of(
+    job: str, keys: Mapping[str, Key], words: Sequence[str], paths: Sequence[str] = ()
+) -> tuple[list[str], list[str]]:
+    """Sort the words of a command line into Hydra overrides.
+
+    A word of the form `key=value` is a setting, any other is a path. A file whose own name has that
+    form is a path if no setting is called so; else the setting is meant, and a warning says so.
+
+    Args:
+        job: its name, for messages.
+        keys: the settings it has.
+        words: as they were typed.
+        paths: words after `--`, which are paths whatever they look like.
+
+    Returns:
+        Overrides, and warnings.
+
+    Raises:
+        SettingsError: a setting that does not exist, or a path for a job that reads none.
+    """
+    found: list[str] = []
+    overrides: list[str] = []
+    warnings: list[str] = []
+    groups = _groups(keys)
+    for word in words:
+        match = _OVERRIDE.fullmatch(word)
+        # os.path: Path.exists raises on a word longer than a file name may be.
+        is_file = os.path.exists(word)  # noqa: PTH110
+        if match is None or (is_file and match[2] not in {*keys, *SHORT, *groups}):
+            found.append(word)
+            continue
+        if is_file:
+            warnings.append(f"'{word}' is read as a setting; to name the file write './{word}'.")
+        overrides.append(_override(job, keys, match))
+    found += paths
+    if found and "source.path" not in keys:
+        raise SettingsError(
+            f"{job} takes settings only (key=value), but '{found[0]}' is a path. "
+            f"For example: {_example(job)}"
+        )
+    if found:
+        if any(word.startswith("source.path=") for word in overrides):
+            raise SettingsError(
+                f"'{found[0]}' stands alone, and source.path= is given too. "
+                "Put all paths in one of the two."
+            )
+        overrides.insert(0, f"source.path=[{','.join(typed_path(path) for path in found)}]")
+    return overrides, warnings
+
+
+def typed_path(path: str) -> str:
+    """A path as an element of an override list, so that it arrives unchanged."""
+    # `${` would be an interpolation, and a bare `???` a value that is missing.
+    path = "./???" if path == "???" else path
+    return typed_text(_literal(path))
+
+
+def _literal(text: str) -> str:
+    """`text` as OmegaConf must get it to hand back the same: interpolations escaped."""
+    return re.sub(r"(\\*)\$\{", lambda m: m[1] * 2 + r"\${", text)
+
+
+def _groups(keys: Mapping[str, Key]) -> set[str]:
+    return {name.rpartition(".")[0] for name in keys} - {""}
+
+
+def _override(job: str, keys: Mapping[str, Key], match: re.Match[str]) -> str:
+    mark, name, text = match.groups()
+    if "~" in mark:
+        raise SettingsError(
+            f"'{match[0]}' would delete a setting, but {job} needs all of them. "
+            f"Give another value: {name}=..."
+        )
+    is_group = name in _groups(keys)
+    if is_group and (text.startswith("{") or text in group_choices(name)):
+        return f"{name}={text}"
+    key = keys.get(SHORT.get(name, name))
+    if key is None:
+        raise _unknown(job, keys, name, match[0])
+    return f"{key.name}={_value(key, text)}"
+
+
+def _value(key: Key, text: str) -> str:
+    """The text after `=` in Hydra's grammar: as it is, but texts quoted and lists bracketed."""
+    if (key.optional and text == "null") or (key.many and text.startswith("[")):
+        return text
+    if key.kind is str and not _QUOTED.fullmatch(text):
+        pieces = text.split(",") if key.many else [text]
+        text = ",".join(p if _QUOTED.fullmatch(p) else typed_text(p) for p in pieces)
+    return f"[{text}]" if key.many else text
+
+
+# Overrides + YAML -> settings
+
+
+def compose(
+    job: str, overrides: Sequence[str] = (), run: Mapping[str, Any] | None = None
+) -> "DictConfig":
+    """The job's settings: its YAML, then those of an earlier run, then the overrides.
+
+    Raises:
+        SettingsError: a value of the wrong type, or an override that cannot be parsed.
+    """
+    import hydra
+    import yaml
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from pipelines.settings import SCHEMAS
+
+    store = ConfigStore.instance()
+    for name, schema in SCHEMAS.items():
+        store.store(name, schema)
+    added = []
+    if run is not None:
+        store.store("yaml", run, group=_FROM, package="_global_")
+        added.append(f"+{_FROM}=yaml")
+    parser = OverridesParser.create()
+    for word in overrides:
+        name, _, text = word.partition("=")
+        try:
+            is_sweep = parser.parse_override(word).is_sweep_override()
+        except HydraException as error:
+            raise SettingsError(
+                f"{word} cannot be read: brackets must pair up, and inside them a text with "
+                f"signs other than letters, digits, _ . - / stands in double quotes. "
+                f"""For example: '{name}=["a (1).wav",b.wav]'"""
+            ) from error
+        if is_sweep:
+            raise SettingsError(
+                f"{word} asks for several runs, but one command is one run. Give one value, and "
+                "one command for each of the others."
+            )
+        # A group's YAML is not on the job's defaults list, so it is added to it.
+        added.append(f"+{word}" if text in group_choices(name) else word)
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_module(CONF, job_name="gemma3n", version_base="1.3"):
+            return hydra.compose(job, added)
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        if not added:
+            raise SettingsError(f"conf/{job}.yaml: {_one_line(error)}") from error
+        raise _refusal(job, keys_of_config(compose(job)), error) from error
+
+
+def keys_of_config(config: "DictConfig") -> dict[str, Key]:
+    """Every setting of a composed job."""
+    from omegaconf import OmegaConf
+
+    job: Any = OmegaConf.get_type(config)
+    return keys_of(job)
+
+
+def to_settings(job: str, config: "DictConfig") -> Any:
+    """The settings object of a composed job.
+
+    Raises:
+        SettingsError: a setting that must be given is not, or an interpolation leads nowhere.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    keys = keys_of_config(config)
+    try:
+        missing = OmegaConf.missing_keys(config)
+        if not missing:
+            return OmegaConf.to_object(config)
+    except OmegaConfBaseException as error:
+        raise _refusal(job, keys, error) from error
+    name = next(name for name in keys if name in missing)
+    raise SettingsError(
+        f"{name} is not set, and {job} needs it: {keys[name].doc}. For example: {_example(job)}"
+    )
+
+
+def read_run(job: str, config: "DictConfig", file: Path) -> dict[str, Any]:
+    """The settings of an earlier run, for `--from`.
+
+    Args:
+        job: the job that was asked for.
+        config: its composed defaults, which say what may be set.
+        file: config.yaml of a run folder, or the folder.
+
+    Raises:
+        SettingsError: not the config of a run of this job.
+    """
+    import yaml
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    file = file / "config.yaml" if file.is_dir() else file
+    wanted = "Give the config.yaml of a run folder, or the folder."
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"--from {file}: {error.strerror}. {wanted}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"--from {file} is not YAML. {wanted}") from error
+    if not isinstance(raw, dict):
+        raise SettingsError(f"--from {file} holds no settings (key: value). {wanted}")
+    if (was := raw.get("job", job)) != job:
+        raise SettingsError(
+            f"--from {file} is of a run of '{was}', not of '{job}'. "
+            f"Write: gemma3n {was} --from {file}"
+        )
+    run: dict[str, Any] = _resolved(raw)
+    keys = keys_of_config(config)
+    for name in _groups(keys) & run.keys():
+        if not isinstance(run[name], dict):
+            raise SettingsError(
+                f"--from {file}: {_unknown(job, keys, name, f'{name}: {run[name]}')}"
+            )
+    try:
+        OmegaConf.merge(config, run)
+    except OmegaConfBaseException as error:
+        raise SettingsError(f"--from {file}: {_refusal(job, keys, error)}") from error
+    return run
+
+
+def _resolved(value: Any) -> Any:
+    """A value of a run's YAML, which is resolved: nothing in it is an interpolation."""
+    if isinstance(value, dict):
+        return {str(key): _resolved(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_resolved(item) for item in value]
+    return _literal(value) if isinstance(value, str) else value
+
+
+def to_yaml(settings: Any) -> str:
+    """Settings as `read_run` reads them back: every text stands for itself, `${` included."""
+    import yaml
+
+    text: str = yaml.safe_dump(
+        _plain(dataclasses.asdict(settings)), sort_keys=False, allow_unicode=True
+    )
+    return text
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.name if isinstance(value, Enum) else value
+
+
+def equivalent_line(job: str, words: Sequence[str]) -> str:
+    """The command that asks for the same, every setting spelt `key=value`, quoted for a shell."""
+    return shlex.join(["gemma3n", job, *words])
+
+
+# What was wrong
+
+
+def _example(job: str) -> str:
+    return next(iter(heading(job)[1]), f"gemma3n {job} -h")
+
+
+def _unknown(job: str, keys: Mapping[str, Key], name: str, word: str) -> SettingsError:
+    """`name` is not a setting, or not one that takes a value."""
+    if name in _groups(keys):
+        inside = " or ".join(f"{key}=" for key in keys if key.startswith(f"{name}."))
+        yaml = "".join(f" or {name}={choice}" for choice in group_choices(name))
+        return SettingsError(f"'{word}': {name} is a group of settings. Write {inside}{yaml}.")
+    near = nearest(name, [*keys, *(short for short, key in SHORT.items() if key in keys)])
+    hint = f"Did you mean {near}? " if near else ""
+    return SettingsError(
+        f"'{word}': {job} has no setting {name}. {hint}`gemma3n {job} -h` lists what it has."
+    )
+
+
+def _refusal(job: str, keys: Mapping[str, Key], error: BaseException) -> SettingsError:
+    """What Hydra or OmegaConf raised, in one line of ours."""
+    from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationError
+
+    cause: Any = next((c for c in _causes(error) if getattr(c, "full_key", None)), None)
+    if cause is None:
+        return SettingsError(f"{job}: {_one_line(error)}")
+    name = re.sub(r"\[\d+\]", "", cause.full_key)
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError):
+        return _unknown(job, keys, name, name)
+    if isinstance(cause, ValidationError):
+        came = f"{name}={typed(cause.value)}"
+        return _wrong_value(keys[name], came) if name in keys else _unknown(job, keys, name, came)
+    return SettingsError(
+        f"{name}: {str(cause).splitlines()[0]}. In a text, ${{name}} is the value of another "
+        r"setting; write \${ for the signs themselves."
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _wrong_value(key: Key, came: str) -> SettingsError:
+    from pipelines.settings import REFUSED
+
+    if came in REFUSED:
+        return SettingsError(f"{came}: {REFUSED[came]}")
+    near = nearest(came.partition("=")[2].lower(), key.choices)
+    hint = f"Did you mean {key.name}={near}?" if near else f"{key.name} is: {key.doc}."
+    return SettingsError(f"{came}, but it takes {key.accepts}. {hint}")

@@ -1,0 +1,117 @@
+"""What `--help` and `<job> -h` print: examples first, then every setting in a line."""
+
+import shutil
+import textwrap
+import typing
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipelines.compose import group_choices, heading, jobs
+from pipelines.keys import SHORT, Key, keys_of, typed
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+_COLUMN = 26  # where explanations begin
+_OPTIONS = {
+    "-o DIR": "short for output=DIR",
+    "-h, --help": "this help; after a job, every setting of the job",
+    "--cfg job": "print the composed settings as YAML and stop",
+    "--from FILE": "start from config.yaml of an earlier run; words after it win",
+    "--": "every word after this is a path",
+}
+
+
+def general_help() -> str:
+    """Every job with its examples."""
+    lines = [*_fill("Gemma 3n, offline: recordings and pictures in, text out."), ""]
+    for job in jobs():
+        title, examples = heading(job)
+        lines += [*_entry(job, title), *(f"      {example}" for example in examples[:1]), ""]
+    lines += [*_usage("<job>"), "", *_fill("`gemma3n <job> -h` lists every setting of a job.")]
+    return "\n".join(lines) + "\n"
+
+
+def job_help(job: str, config: "DictConfig") -> str:
+    """One job: examples, then every setting with its default.
+
+    Args:
+        job: its name.
+        config: its composed defaults.
+    """
+    from omegaconf import OmegaConf
+
+    schema: Any = OmegaConf.get_type(config)
+    defaults: Any = OmegaConf.to_container(config)
+    keys = keys_of(schema)
+    title, examples = heading(job)
+    lines = [*_fill(title), "", *(f"  {example}" for example in examples), ""]
+    lines += [*_usage(job, keys), "", "Settings and their defaults:"]
+    top = (f.name for f in fields(schema) if f.name in keys)
+    lines += _settings(keys, top, defaults)
+    for name, group in _groups(schema).items():
+        lines += ["", *_fill(f"{name}: {_first_line(group)}")]
+        lines += _settings(keys, keys_of(group, f"{name}."), defaults)
+        for choice in group_choices(name):
+            lines += _entry(f"{name}={choice}", heading(name, choice)[0])
+    return "\n".join(lines) + "\n"
+
+
+def _usage(job: str, keys: Iterable[str] = ("source.path", "output")) -> list[str]:
+    """How a command is built, for a job that has these settings."""
+    paths = "[paths] " if "source.path" in keys else ""
+    needs = {"-o DIR": "output", "--": "source.path"}
+    lines = _fill(f"Usage: gemma3n {job} {paths}[key=value ...] [options]")
+    for option, doc in _OPTIONS.items():
+        if option not in needs or needs[option] in keys:
+            lines += _entry(option, doc)
+    return lines
+
+
+def _groups(schema: Any) -> dict[str, Any]:
+    """The groups of a job that have something to set."""
+    hints = typing.get_type_hints(schema)
+    named = {f.name: hints[f.name] for f in fields(schema)}
+    return {name: kind for name, kind in named.items() if is_dataclass(kind) and fields(kind)}
+
+
+def _first_line(group: Any) -> str:
+    return (group.__doc__ or "").strip().splitlines()[0]
+
+
+def _settings(keys: dict[str, Key], names: Iterable[str], defaults: Any) -> list[str]:
+    return [
+        line
+        for name in names
+        for line in _entry(f"{name}={_default(defaults, name)}", _explained(keys[name]))
+    ]
+
+
+def _default(defaults: Any, name: str) -> str:
+    for part in name.split("."):
+        defaults = defaults[part]
+    return "..." if defaults == "???" else typed(defaults)
+
+
+def _explained(key: Key) -> str:
+    """The setting's line: its choices where the line does not name them, and its short name."""
+    named = all(choice in key.doc for choice in key.choices)
+    choices = "" if named else f" ({' | '.join(key.choices)})"
+    short = "".join(f" [or {word}=]" for word, name in SHORT.items() if name == key.name)
+    return key.doc + choices + short
+
+
+def _entry(word: str, doc: str) -> list[str]:
+    """A word and what it means, side by side; below each other if the word is long."""
+    indent = " " * _COLUMN
+    if len(word) + 4 <= _COLUMN:
+        return _fill(f"  {word:<{_COLUMN - 2}}{doc}", indent)
+    return [f"  {word}", *_fill(indent + doc, indent)]
+
+
+def _fill(text: str, indent: str = "") -> list[str]:
+    width = max(shutil.get_terminal_size().columns, _COLUMN + 20)
+    return textwrap.wrap(
+        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )

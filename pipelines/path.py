@@ -1,0 +1,142 @@
+"""The path: stage names -> classes, checked before anything heavy is loaded, and built."""
+
+import difflib
+from dataclasses import fields
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from gemma3n.errors import SettingsError
+from pipelines.settings import PathJob
+from stages.model import Load
+from stages.read import READ_AS
+from stages.row import HEAVY, Columns, Row, Stage
+
+STAGES = ("read", "mel", "resize", "encode", "fuse", "decode", "write")
+PLUGINS = "gemma3n_pipelines.stages"  # entry-point group of stages in other packages
+
+
+def stage_class(name: str) -> type[Stage]:
+    """The stage of a name: one of ours, or one that an installed package brings.
+
+    Raises:
+        SettingsError: nobody has a stage of that name.
+    """
+    match name:
+        case "read":
+            from stages.read import Read
+
+            return Read
+        case "mel":
+            from stages.mel import Mel
+
+            return Mel
+        case "resize":
+            from stages.resize import Resize
+
+            return Resize
+        case "encode":
+            from stages.encode import Encode
+
+            return Encode
+        case "fuse":
+            from stages.fuse import Fuse
+
+            return Fuse
+        case "decode":
+            from stages.decode import Decode
+
+            return Decode
+        case "write":
+            from stages.write import Write
+
+            return Write
+    others = {entry.name: entry for entry in entry_points(group=PLUGINS)}
+    if name in others:
+        plugin: type[Stage] = others[name].load()
+        return plugin
+    known = [*STAGES, *others]
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+    raise SettingsError(
+        f"path names a stage '{name}'; known are {', '.join(known)}. Did you mean '{nearest}'?"
+    )
+
+
+def settings_of(job: PathJob, stage: type[Stage]) -> Any:
+    """The job's settings of a stage; the defaults of one that the job has no group for."""
+    groups = (getattr(job, field.name) for field in fields(job))
+    own = [group for group in groups if type(group) is stage.settings_type]
+    return own[0] if own else stage.settings_type()
+
+
+def build_stage(name: str, job: PathJob, load: Load, folder: Path) -> Stage:
+    """Make a stage, on the machine that will run it.
+
+    Args:
+        name: as in `job.path`.
+        job: whose settings it gets.
+        load: the model.
+        folder: of the run, where `write` puts results.
+    """
+    if name == "write":
+        from stages.write import Write
+
+        return Write(job.sink, load, folder)
+    stage = stage_class(name)
+    return stage(settings_of(job, stage), load)
+
+
+def check_path(job: PathJob) -> None:
+    """See whether every stage gets the columns it reads. Loads no weights and no torch.
+
+    Raises:
+        SettingsError: an unknown stage, `read` not first or `write` not last, a stage that lacks
+            a column, or media that are read for nobody.
+    """
+    path = job.path
+    stages = {name: stage_class(name) for name in path}
+    if len(stages) < len(path) or path[:1] != ["read"] or path[-1:] != ["write"]:
+        raise SettingsError(
+            f"path is {path}; it begins with 'read', ends with 'write' and names each stage once. "
+            "Put its stages in that order."
+        )
+    there: dict[str, str] = {}  # column -> the stage that added it
+    for name, stage in stages.items():
+        columns = stage.columns(settings_of(job, stage))
+        _check_reads(stage, columns, there)
+        there = {column: by for column, by in there.items() if column not in columns.drops}
+        there |= dict.fromkeys(columns.adds, name)
+    for column, adder in there.items():
+        if column in HEAVY:
+            raise SettingsError(
+                f"'{adder}' adds {column}, but nothing after it on {path} uses them. "
+                f"Put {_ours([column], 'reads', 'takes')} after {adder}.{_about_media([column])}"
+            )
+
+
+def _check_reads(stage: type[Stage], columns: Columns, there: dict[str, str]) -> None:
+    missing = [column for column in columns.reads if column not in there]
+    if not columns.reads and not any(column in there for column in columns.takes):
+        missing = list(columns.takes)
+    if missing:
+        in_order = [column for column in Row.__annotations__ if column in there]
+        raise SettingsError(
+            f"{stage.__name__} reads {missing}, but rows reach it with {in_order}. Put the stage "
+            f"that adds it earlier on the path: {_ours(missing, 'adds')}.{_about_media(missing)}"
+        )
+
+
+def _ours(columns: list[str], *ends: str) -> str:
+    """Our stages that add the columns, or use them."""
+    names = []
+    for name in STAGES:
+        stage = stage_class(name)
+        all_columns = stage.columns(stage.settings_type())
+        if any(column in getattr(all_columns, end) for column in columns for end in ends):
+            names.append(name)
+    return " or ".join(names) or "one of a package that is not installed"
+
+
+def _about_media(columns: list[str]) -> str:
+    read = any(column in columns for column in READ_AS.values())
+    return " source.media says which media are read." if read else ""

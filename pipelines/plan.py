@@ -1,0 +1,117 @@
+"""What a checkpoint needs at each nested size, tier by tier, as a table or as JSON.
+
+The arithmetic is `gemma3n/memory.py`; only headers of files are read, and no torch is loaded.
+"""
+
+import json
+import sys
+from dataclasses import asdict
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from gemma3n.errors import SettingsError
+from gemma3n.memory import MemoryPlan, plan_memory
+from pipelines.settings import PlanJob, Precision
+
+_TIERS = ("device", "host", "disk")
+
+
+def plan(job: PlanJob) -> int:
+    """Print the plan of every size asked for.
+
+    Returns:
+        Exit code.
+
+    Raises:
+        SettingsError: no such checkpoint or size, or a context or batch below 1.
+    """
+    for name in ("context", "batch"):
+        if (value := getattr(job, name)) < 1:
+            raise SettingsError(f"{name}={value}; at least 1. Leave it out for the default.")
+    # What `auto` is on the machine that will run it is not known here; most have bfloat16.
+    precision = Precision.bfloat16 if job.precision is Precision.auto else job.precision
+    plans = {
+        size: plan_memory(
+            job.model.path,
+            nested=size,
+            parts=[part.value for part in job.parts],
+            precision=precision.value,
+            ple=job.ple.placement.value,
+            context=job.context,
+            batch=job.batch,
+        )
+        for size in job.sizes
+    }
+    if job.json:
+        sys.stdout.write(json.dumps(_document(job, precision, plans), indent=2) + "\n")
+    else:
+        title = f"{job.model.path}, weights in {precision.value}"
+        Console(markup=False, highlight=False).print(_table(title, plans))
+    return 0
+
+
+def _document(
+    job: PlanJob, precision: Precision, plans: dict[str, MemoryPlan]
+) -> dict[str, object]:
+    return {
+        "model": job.model.path,
+        "precision": precision.value,
+        "ple": job.ple.placement.value,
+        "context": job.context,
+        "batch": job.batch,
+        "sizes": [
+            {
+                "asked": asked,
+                "size": plan.size,
+                "parameters": plan.parameters,
+                "bytes": {tier: plan.tier(tier) for tier in _TIERS},
+                "items": [asdict(item) for item in plan.items],
+            }
+            for asked, plan in plans.items()
+        ],
+    }
+
+
+def _table(title: str, plans: dict[str, MemoryPlan]) -> Table:
+    table = Table(
+        title=title,
+        caption="host: its memory. disk: mapped, in memory only as far as it is used.",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("size and parts", overflow="fold")
+    for name in ("parameters", *_TIERS):
+        table.add_column(name, justify="right", no_wrap=True)
+    for asked, plan in plans.items():
+        name = asked if asked == plan.size else f"{asked}: here {plan.size}"
+        totals = (_bytes(plan.tier(tier)) for tier in _TIERS)
+        table.add_row(name, _count(plan.parameters), *totals, style="bold")
+        for item in plan.items:
+            tiers = (_bytes(item.bytes) if item.tier == tier else "" for tier in _TIERS)
+            parameters = _count(item.parameters) if item.parameters else ""
+            table.add_row(f"  {item.what}", parameters, *tiers)
+        table.add_section()
+    return table
+
+
+def _bytes(number: int) -> str:
+    return _scaled(number, {"GB": 1e9, "MB": 1e6, "kB": 1e3, "B": 1})
+
+
+def _count(number: int) -> str:
+    return _scaled(number, {"B": 1e9, "M": 1e6, "k": 1e3, "": 1})
+
+
+def _scaled(number: int, units: dict[str, float]) -> str:
+    """Three digits and a unit: 4.46 B parameters, 312 MB."""
+    for unit, worth in units.items():
+        # What is shown is rounded: 999 500 is 1.00 M, not 1000 k.
+        if number >= 0.9995 * worth:
+            scaled = number / worth
+            digits = 0 if worth == 1 or scaled >= 99.95 else 1 if scaled >= 9.995 else 2
+            return f"{scaled:.{digits}f} {unit}".strip()
+    return "0"

@@ -1,0 +1,80 @@
+"""How far a run is: counted as it goes, told live, kept as its summary."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from stages.row import Row
+
+
+@dataclass
+class Summary:
+    """What a run did, and how long it took."""
+
+    items: int = 0
+    rows: int = 0  # segments of items
+    failed: int = 0  # rows
+    skipped: Counter[str] = field(default_factory=Counter)  # files of other kinds, by extension
+    audio_seconds: float = 0.0
+    images: int = 0
+    new_tokens: int = 0
+    seconds: float = 0.0  # from the start to the last result
+    stage_seconds: dict[str, float] = field(default_factory=dict)  # stages may overlap
+    output: str = ""
+
+    def count(self, rows: list[Row]) -> None:
+        """Add rows that were written."""
+        self.rows += len(rows)
+        for row in rows:
+            self.items += row["last"]
+            self.failed += row.get("error") is not None
+            self.audio_seconds += row.get("audio_s", 0.0)
+            self.images += len(row["image_paths"])
+            self.new_tokens += row.get("new_tokens", 0)
+
+    @contextmanager
+    def timing(self, what: str) -> Iterator[None]:
+        """Add the time that the block takes to `stage_seconds[what]`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self.stage_seconds[what] = self.stage_seconds.get(what, 0.0) + spent
+
+    def __str__(self) -> str:
+        """One line, with numbers and units; it leaves out what the run has none of."""
+        parts = [f"{self.items} items in {self.seconds:.1f} s", f"{self.failed} rows failed"]
+        if self.audio_seconds:
+            speed = self.audio_seconds / max(self.seconds, 1e-9)
+            parts.append(
+                f"{self.audio_seconds / 3600:.3f} h of audio ({speed:.1f} times real time)"
+            )
+        if self.images:
+            parts.append(f"{self.images} images")
+        parts.append(f"{self.new_tokens} new tokens")
+        if self.skipped:
+            kinds = " ".join(sorted(end or "without-extension" for end in self.skipped))
+            parts.append(f"{self.skipped.total()} files of other kinds skipped ({kinds})")
+        return ", ".join(parts)
+
+
+@contextmanager
+def live_line(summary: Summary) -> Iterator[Callable[[], None]]:
+    """A line on a terminal that shows the summary whenever the yielded function is called.
+
+    Elsewhere it shows nothing: there the log lines are the progress.
+    """
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.description}")
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("loading the model", total=None)
+        yield lambda: progress.update(task, description=str(summary))

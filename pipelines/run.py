@@ -1,0 +1,192 @@
+"""A job over a source, from its settings to its results: transcribe, caption, generate."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+
+from gemma3n.config import Config
+from gemma3n.errors import SettingsError
+from pipelines.assemble import FAILURES, TABLE, TXT, assemble, clear_txt
+from pipelines.compose import to_yaml
+from pipelines.nested import nested_size
+from pipelines.path import check_path
+from pipelines.progress import Summary
+from pipelines.settings import ExecutorKind, PathJob
+from stages.media import Media
+from stages.model import Load
+from stages.source import list_items
+from stages.write import PARTS, Format, replacing
+
+logger = logging.getLogger(__name__)
+
+DONE, ROWS_FAILED, INTERRUPTED = 0, 3, 130  # exit codes
+
+CONFIG, LOG, SUMMARY = "config.yaml", "run.log", "summary.json"
+_OURS = "# gemma3n"  # how the config of a run begins: by this a run folder is known
+_FILES = (CONFIG, LOG, SUMMARY, FAILURES, *(f"{TABLE}.{kind.value}" for kind in Format))
+_PACKAGES = ("pipelines", "stages", "gemma3n")
+
+
+def run_job(job: PathJob, command: str = "") -> int:
+    """Run a job: check it, send its source along its path, assemble and say where results are.
+
+    Args:
+        job: what to run.
+        command: that asks for it, for the log.
+
+    Returns:
+        Exit code: 0 all done, 3 some rows failed, 130 interrupted (what was done is assembled).
+
+    Raises:
+        SettingsError: the job cannot be run; nothing has been written then.
+    """
+    check_path(job)
+    load = model_load(job)
+    next(list_items(job.source))  # refuses a source without anything to do
+    folder = make_run_folder(job)
+    summary = Summary(output=str(folder))
+    with _logging_to(folder / LOG):
+        logger.info("%s", command or f"gemma3n {job.job}")
+        try:
+            code = _execute(job, load, folder, summary)
+        except SettingsError:
+            if not summary.rows:
+                clear_run(folder)
+            raise
+        except Exception:
+            logger.exception("stopped by a bug; what was done is kept in %s", folder)
+            raise
+    sys.stdout.write(f"{folder}\n")
+    return code
+
+
+def model_load(job: PathJob) -> Load:
+    """How the job's stages load the model: no more parts of it than the job needs.
+
+    Raises:
+        SettingsError: not a checkpoint folder, or no such nested size in it.
+    """
+    config = Config.from_folder(Path(job.model.path))
+    parts = ["text"] if {"fuse", "decode"} & set(job.path) else []
+    parts += ["vision"] if Media.image in job.source.media else []
+    parts += ["audio"] if Media.audio in job.source.media else []
+    return Load(
+        folder=job.model.path,
+        nested=nested_size(job.nested, config),
+        budget_gb=job.nested.budget_gb,
+        parts=tuple(parts),
+        precision=job.precision.value,
+        device=job.device.value,
+        ple=job.ple.placement.value,
+    )
+
+
+def _execute(job: PathJob, load: Load, folder: Path, summary: Summary) -> int:
+    match job.executor.kind:
+        case ExecutorKind.in_process:
+            from pipelines.in_process import InProcess
+
+            executor = InProcess(job.executor)
+    code = DONE
+    try:
+        executor.run(job, load, folder, summary)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    failed = assemble(folder, job.sink.formats)
+    with replacing(folder / SUMMARY) as file:
+        file.write((json.dumps(vars(summary), indent=2) + "\n").encode())
+    logger.info("%s", summary)
+    if failed:
+        logger.warning("%d rows failed; %s says why", failed, folder / FAILURES)
+        code = code or ROWS_FAILED
+    if code == INTERRUPTED:
+        logger.warning("interrupted; the %d items that were done are kept", summary.items)
+    return code
+
+
+def make_run_folder(job: PathJob) -> Path:
+    """Make the job's run folder and write its settings there.
+
+    Raises:
+        SettingsError: the folder is in use, by results or by somebody else's files.
+    """
+    folder = _new_folder(job.job) if job.output is None else Path(job.output)
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(f"output '{folder}' is a file; a run needs a folder. Name another.")
+    there = [name for name in (*_FILES, PARTS, TXT) if (folder / name).exists()]
+    if there and not _is_run(folder):
+        raise SettingsError(
+            f"output '{folder}' holds {there}, which no run of gemma3n wrote and this one would "
+            "overwrite. Choose another folder."
+        )
+    if any((folder / PARTS).glob("part-*")) and not job.fresh:
+        raise SettingsError(
+            f"output '{folder}' already holds results. Choose another folder, or give fresh=true, "
+            "which deletes what a run wrote there."
+        )
+    clear_run(folder)
+    (folder / PARTS).mkdir(parents=True, exist_ok=True)
+    with replacing(folder / CONFIG) as file:
+        file.write(f"{_OURS} {job.job}: `--from` this file repeats it\n".encode())
+        file.write(to_yaml(job).encode())
+    return folder
+
+
+def clear_run(folder: Path) -> None:
+    """Delete what a run wrote, and the folder itself if that was all it held."""
+    for part in (folder / PARTS).glob("*part-*"):  # half-written ones too
+        part.unlink()
+    for name in _FILES:
+        (folder / name).unlink(missing_ok=True)
+    clear_txt(folder / TXT)
+    for inner in (folder / PARTS, folder / TXT, folder):
+        if inner.is_dir() and not any(inner.iterdir()):
+            inner.rmdir()
+
+
+def _is_run(folder: Path) -> bool:
+    config = folder / CONFIG
+    return config.is_file() and config.read_bytes().startswith(_OURS.encode())
+
+
+def _new_folder(job: str) -> Path:
+    base = Path("outputs") / job / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    others = (base.with_name(f"{base.name}-{number}") for number in count(2))
+    return base if not base.exists() else next(path for path in others if not path.exists())
+
+
+class _ToStderr(logging.Handler):
+    """Writes to what `sys.stderr` is at that moment: the live line puts itself in between."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(f"{self.format(record)}\n")
+
+
+@contextmanager
+def _logging_to(file: Path) -> Iterator[None]:
+    """Everything that our packages log goes to `file`, and to stderr where that is no terminal.
+
+    A terminal has the live line, and gets warnings only.
+    """
+    to_file = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
+    to_stderr = _ToStderr(logging.WARNING if sys.stderr.isatty() else logging.INFO)
+    root, ours = logging.getLogger(), [logging.getLogger(name) for name in _PACKAGES]
+    levels = [(package, package.level) for package in ours]
+    for handler in (to_file, to_stderr):
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root.addHandler(handler)
+    for package in ours:
+        package.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for handler in (to_file, to_stderr):
+            root.removeHandler(handler)
+            handler.close()
+        for package, level in levels:
+            package.setLevel(level)

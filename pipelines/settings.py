@@ -1,0 +1,195 @@
+"""How to run: one dataclass per job and per group. These are the truth; YAML holds what differs.
+
+No torch, no Ray, no Hydra here: help, config errors and the path check read only this file and
+the settings of the stages.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from omegaconf import MISSING
+
+from gemma3n.errors import SettingsError
+from stages.decode import DecodeSettings
+from stages.encode import EncodeSettings
+from stages.fuse import FuseSettings
+from stages.mel import MelSettings
+from stages.resize import ResizeSettings
+from stages.setting import setting
+from stages.source import SourceSettings
+from stages.write import SinkSettings
+
+
+class Precision(Enum):
+    """Number format of weights and activations."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+# What people ask for and cannot have, with the reason.
+REFUSED = {
+    f"precision={name}": "float16 ends at 65504, and convolutions of the vision tower and squared "
+    "magnitudes of the AltUp streams overflow it. Use bfloat16, which is as small, or float32."
+    for name in ("float16", "fp16", "half")
+}
+
+
+class Device(Enum):
+    """Where the model runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class Part(Enum):
+    """What a load brings in."""
+
+    text = "text"
+    vision = "vision"
+    audio = "audio"
+
+
+class PlePlacement(Enum):
+    """Where the per-layer embedding table is."""
+
+    mmap = "mmap"
+    resident = "resident"
+
+
+class ExecutorKind(Enum):
+    """Who runs the path."""
+
+    in_process = "in_process"
+
+
+class PolicyKind(Enum):
+    """How nested sizes are used."""
+
+    single = "single"
+
+
+@dataclass
+class ModelSettings:
+    """Which checkpoint."""
+
+    path: str = setting(MISSING, "folder of a Gemma 3n checkpoint (config.json, *.safetensors)")
+
+
+@dataclass
+class NestedSettings:
+    """Which nested size: a name, or the layers and widths themselves, or a budget."""
+
+    name: str = setting("full", "full, small (= e2b), a Mix'n'Match name, or the checkpoint's own")
+    layers: list[int] | None = setting(None, "layers to keep, by the checkpoint's numbers")
+    widths: list[int] | None = setting(None, "FFN units: one number for all, or one a kept layer")
+    budget_gb: float | None = setting(None, "GB of weights: the largest named size that fits")
+
+
+@dataclass
+class PolicySettings:
+    """How nested sizes are used."""
+
+    name: PolicyKind = setting(PolicyKind.single, "single: every row by the size asked for")
+
+
+@dataclass
+class PleSettings:
+    """Per-layer embeddings (PLE)."""
+
+    placement: PlePlacement = setting(
+        PlePlacement.mmap, "mmap: on SSD, the page cache decides; resident: in host memory"
+    )
+
+
+@dataclass
+class ExecutorSettings:
+    """Who runs the path, and how much at once. None of it changes a result."""
+
+    kind: ExecutorKind = setting(ExecutorKind.in_process, "in_process: one process, one device")
+    batch: int = setting(8, "rows a stage gets at once")
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise SettingsError(
+                f"executor.batch={self.batch}; a stage gets at least 1 row at once. Raise it."
+            )
+
+
+@dataclass
+class PathJob:
+    """A job that sends a source along the path: transcribe, caption, generate."""
+
+    job: str = setting(MISSING, "name of the job; its run folders are named after it")
+    path: list[str] = setting(MISSING, "stages in order")
+    output: str | None = setting(None, "run folder; by default outputs/<job>/<time>")
+    fresh: bool = setting(False, "empty a run folder that already holds results")
+    precision: Precision = setting(
+        Precision.auto, "auto: bfloat16 where the machine is fast at it, else float32"
+    )
+    device: Device = setting(
+        Device.auto, "auto: cuda, then mps, then cpu, the first that this machine has"
+    )
+    model: ModelSettings = field(default_factory=ModelSettings)
+    nested: NestedSettings = field(default_factory=NestedSettings)
+    policy: PolicySettings = field(default_factory=PolicySettings)
+    ple: PleSettings = field(default_factory=PleSettings)
+    executor: ExecutorSettings = field(default_factory=ExecutorSettings)
+    source: SourceSettings = field(default_factory=SourceSettings)
+    mel: MelSettings = field(default_factory=MelSettings)
+    resize: ResizeSettings = field(default_factory=ResizeSettings)
+    encode: EncodeSettings = field(default_factory=EncodeSettings)
+    fuse: FuseSettings = field(default_factory=FuseSettings)
+    decode: DecodeSettings = field(default_factory=DecodeSettings)
+    sink: SinkSettings = field(default_factory=SinkSettings)
+
+
+@dataclass
+class PlanJob:
+    """What a load would cost, from the files' headers alone."""
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    sizes: list[str] = setting(["full", "small"], "nested sizes to compare, by name")
+    parts: list[Part] = setting([Part.text, Part.vision, Part.audio], "parts to count")
+    precision: Precision = setting(
+        Precision.auto, "number format of weights and KV cache; auto counts as bfloat16"
+    )
+    ple: PleSettings = field(default_factory=PleSettings)
+    context: int = setting(4096, "tokens a row may reach: prompt and answer")
+    batch: int = setting(8, "rows decoded at once")
+    json: bool = setting(False, "print JSON instead of a table")
+
+
+@dataclass
+class SliceJob:
+    """A nested size out of a larger checkpoint, as a checkpoint of its own."""
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    nested: NestedSettings = field(default_factory=NestedSettings)
+    output: str = setting(MISSING, "folder to write; must not exist, or be empty")
+
+
+# The names by which a job's YAML asks for one of these, as the first of its `defaults`.
+@dataclass
+class BenchJob:
+    """Speed and memory on this machine."""
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    nested: NestedSettings = field(default_factory=NestedSettings)
+    precision: Precision = setting(Precision.auto, "number format of the weights when loaded")
+    ple: PleSettings = field(default_factory=PleSettings)
+    prompt_tokens: int = setting(16, "random tokens of the prompt")
+    new_tokens: int = setting(64, "tokens to generate")
+    repeat: int = setting(3, "runs, each in a process of its own")
+    json: bool = setting(False, "print JSON instead of a table")
+
+
+SCHEMAS: dict[str, type] = {
+    "path_job": PathJob,
+    "plan_job": PlanJob,
+    "slice_job": SliceJob,
+    "bench_job": BenchJob,
+}

@@ -1,0 +1,39 @@
+"""A nested size out of a larger checkpoint, as a checkpoint of its own: `gemma3n/slicing.py`."""
+
+import sys
+from pathlib import Path
+
+from gemma3n.config import Config
+from gemma3n.errors import SettingsError
+from gemma3n.matformer import named_sizes
+from pipelines.nested import nested_size
+from pipelines.settings import NestedSettings, SliceJob
+
+
+def slice_job(job: SliceJob) -> int:
+    """Write the checkpoint and print its folder.
+
+    Returns:
+        Exit code.
+
+    Raises:
+        SettingsError: no such checkpoint or size, no size asked for, or `output` is taken.
+    """
+    config = Config.from_folder(Path(job.model.path))
+    if job.nested.budget_gb is not None:
+        raise SettingsError(
+            f"nested.budget_gb={job.nested.budget_gb:g} is for loading, but a slice is one size. "
+            "Name it, as in nested=small."
+        )
+    if job.nested == NestedSettings():
+        smaller = [name for name in named_sizes(config) if name != job.nested.name]
+        raise SettingsError(
+            f"nested={job.nested.name} is the checkpoint itself. Ask for a size inside it: "
+            f"{', '.join([*smaller, 'nested.layers=', 'nested.widths='])}."
+        )
+    size = nested_size(job.nested, config)
+    import gemma3n  # here, because it brings torch: mistakes are answered without
+
+    folder = gemma3n.slice_checkpoint(job.model.path, size, job.output)
+    sys.stdout.write(f"{folder}\n")
+    return 0

@@ -1,0 +1,79 @@
+"""Help shows examples first, then every setting, in the width of the terminal."""
+
+from typing import Any
+
+import pytest
+
+from pipelines import compose
+from pipelines.help import general_help, job_help
+
+
+def help_of(job: str) -> str:
+    return job_help(job, compose.compose(job))
+
+
+def keys(job: str) -> dict[str, Any]:
+    return compose.keys_of_config(compose.compose(job))
+
+
+@pytest.fixture(autouse=True)
+def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+def test_general_help_has_a_line_and_an_example_of_every_job() -> None:
+    text = general_help()
+    for job in compose.jobs():
+        title, examples = compose.heading(job)
+        assert f"  {job} " in text
+        assert title.split(":")[0] in text
+        assert examples[0] in text
+    assert text.index("gemma3n transcribe") < text.index("Usage:")
+
+
+@pytest.mark.parametrize("job", compose.jobs())
+def test_every_setting_has_a_line_of_explanation(job: str) -> None:
+    for key in keys(job).values():
+        assert key.doc, f"{key.name} has no doc: write it in setting(default, doc)"
+        assert "\n" not in key.doc
+
+
+@pytest.mark.parametrize("job", compose.jobs())
+def test_help_of_a_job_shows_examples_first_and_then_every_setting(job: str) -> None:
+    lines = help_of(job).splitlines()
+    examples = compose.heading(job)[1]
+    assert [line.strip() for line in lines[2 : 2 + len(examples)]] == examples
+    for key in keys(job):
+        assert sum(line.startswith(f"  {key}=") for line in lines) == 1
+
+
+def test_help_shows_the_defaults_of_the_job_and_of_the_schema() -> None:
+    text = help_of("transcribe")
+    assert '  fuse.prompt="Transcribe the following speech segment: <audio>"\n' in text
+    assert "  source.media=[audio]" in text
+    assert "  model.path=...  " in text
+    assert "  decode.top_k=0  " in text
+    assert "  output=null  " in text
+
+
+def test_help_names_choices_short_names_and_yaml_of_a_group() -> None:
+    assert "(text | vision | audio)" in help_of("plan")
+    text = help_of("transcribe")
+    assert "[or model=]" in text
+    assert "  decode=sampling  " in text
+
+
+def test_help_shows_only_the_options_that_a_job_has() -> None:
+    assert "-o DIR" in help_of("slice")
+    assert "-o DIR" not in help_of("plan")
+    assert "[paths]" not in help_of("plan")
+    assert "[paths]" in help_of("caption")
+
+
+@pytest.mark.parametrize("width", [50, 80, 140])
+def test_help_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    for text in (general_help(), help_of("transcribe")):
+        for line in text.splitlines():
+            # Examples are for copying: they are never broken.
+            assert len(line) <= width or line.lstrip().startswith(("gemma3n ", "fuse.prompt="))

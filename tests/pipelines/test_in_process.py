@@ -1,0 +1,200 @@
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from gemma3n.errors import InputError
+from pipelines.in_process import InProcess
+from pipelines.progress import Summary, live_line
+from pipelines.settings import ExecutorSettings, PathJob
+from stages.model import Load
+from stages.row import Row, Stage
+
+LOAD = Load(folder="nowhere")
+
+
+class Fake(Stage):
+    """Notes what it gets, and does `work` on each row."""
+
+    def __init__(self, work: Callable[[Row], Any] = lambda row: None) -> None:
+        super().__init__(None, LOAD)
+        self.work, self.closed = work, False
+        self.batches: list[list[str]] = []
+
+    def __call__(self, rows: list[Row]) -> list[Row]:
+        self.batches.append([row["item"] for row in rows])
+        for row in rows:
+            self.work(row)
+        return rows
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Halve(Fake):
+    """Reads an item as two segments."""
+
+    expands: ClassVar[bool] = True
+
+    def __call__(self, rows: list[Row]) -> list[Row]:
+        super().__call__(rows)
+        return [{**r, "segment": n, "last": n == 1} for r in rows for n in (0, 1)]
+
+
+class FakeWrite(Fake):
+    sees_errors: ClassVar[bool] = True
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    for name in "abcde":
+        (tmp_path / f"{name}.wav").touch()
+    (tmp_path / "notes.txt").touch()
+    return tmp_path
+
+
+def run(
+    source: Path, monkeypatch: pytest.MonkeyPatch, batch: int = 2, **stages: Fake
+) -> tuple[Summary, dict[str, Fake]]:
+    stages = {"read": Fake(), "mel": Fake(), "decode": Fake(), "write": FakeWrite(), **stages}
+    monkeypatch.setattr("pipelines.in_process.build_stage", lambda name, *_: stages[name])
+    job = PathJob(job="test", path=list(stages))
+    job.source.path = [str(source)]
+    summary = Summary()
+    InProcess(ExecutorSettings(batch=batch)).run(job, LOAD, source, summary)
+    return summary, stages
+
+
+def test_every_stage_gets_every_item_in_batches_in_order(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, stages = run(source, monkeypatch)
+    for stage in stages.values():
+        assert stage.batches == [["a.wav", "b.wav"], ["c.wav", "d.wav"], ["e.wav"]]
+
+
+def test_the_model_gets_whole_batches_where_items_have_several_segments(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary, stages = run(source, monkeypatch, batch=3, read=Halve())
+    assert [len(batch) for batch in stages["decode"].batches] == [3, 3, 3, 1]
+    assert (summary.items, summary.rows) == (5, 10)
+
+
+def test_a_failed_row_reaches_write_and_is_counted(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(row: Row) -> None:
+        if row["item"] == "b.wav":
+            raise InputError("no")
+
+    summary, stages = run(source, monkeypatch, mel=Fake(refuse))
+    assert ["a.wav", "b.wav"] in stages["write"].batches
+    assert ["a.wav"] in stages["decode"].batches
+    assert (summary.items, summary.failed) == (5, 1)
+
+
+def test_what_was_done_is_summed_up(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hear(row: Row) -> None:
+        row["audio_s"] = 1.5
+
+    def answer(row: Row) -> None:
+        row["new_tokens"] = 4
+
+    summary, _ = run(source, monkeypatch, read=Fake(hear), decode=Fake(answer))
+    assert (summary.audio_seconds, summary.new_tokens) == (7.5, 20)
+    assert summary.skipped == {".txt": 1}
+    assert summary.seconds > 0
+    assert list(summary.stage_seconds) == ["load", "read", "mel", "decode", "write"]
+
+
+def test_reading_is_one_batch_ahead_of_the_model(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second_is_read = threading.Event()
+
+    def read(row: Row) -> None:
+        if row["item"] == "b.wav":
+            second_is_read.set()
+
+    def decode(row: Row) -> None:
+        if row["item"] == "a.wav":
+            assert second_is_read.wait(timeout=10)
+
+    _, stages = run(source, monkeypatch, batch=1, read=Fake(read), decode=Fake(decode))
+    assert len(stages["decode"].batches) == 5
+
+
+@pytest.mark.parametrize("where", ["read", "decode"])
+def test_a_bug_stops_the_run_and_every_stage_is_closed(
+    source: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def fail(row: Row) -> None:
+        if row["item"] == "c.wav":
+            raise ZeroDivisionError
+
+    stages = {"read": Fake(), "decode": Fake(), "write": FakeWrite(), where: Fake(fail)}
+    with pytest.raises(ZeroDivisionError):
+        run(source, monkeypatch, 2, **stages)
+    assert stages["write"].batches == [["a.wav", "b.wav"]]
+    assert all(stage.closed for stage in stages.values())
+
+
+def test_an_interrupted_run_has_counted_what_was_written(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(row: Row) -> None:
+        if row["item"] == "e.wav":
+            raise KeyboardInterrupt
+
+    summary = Summary()
+    stages = {"read": Fake(), "decode": Fake(interrupt), "write": FakeWrite()}
+    monkeypatch.setattr("pipelines.in_process.build_stage", lambda name, *_: stages[name])
+    job = PathJob(job="test", path=list(stages))
+    job.source.path = [str(source)]
+    with pytest.raises(KeyboardInterrupt):
+        InProcess(ExecutorSettings(batch=2)).run(job, LOAD, source, summary)
+    assert summary.items == 4
+
+
+def test_each_batch_is_a_log_line_and_each_failed_row_too(
+    source: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(row: Row) -> None:
+        if row["item"] == "b.wav":
+            raise InputError("no")
+
+    with caplog.at_level("INFO", logger="pipelines"):
+        run(source, monkeypatch, mel=Fake(refuse))
+    assert caplog.messages[0] == "'b.wav' failed in mel: no"
+    assert caplog.messages[1].startswith("2 rows done; in all 2 items in ")
+    assert len(caplog.messages) == 4
+
+
+def test_a_summary_is_one_line_with_what_there_was() -> None:
+    summary = Summary(items=3, rows=3, failed=1, new_tokens=7, seconds=2.0)
+    assert str(summary) == "3 items in 2.0 s, 1 rows failed, 7 new tokens"
+    summary.audio_seconds, summary.images = 36.0, 2
+    summary.skipped.update({".txt": 2, "": 1})
+    assert str(summary) == (
+        "3 items in 2.0 s, 1 rows failed, 0.010 h of audio (18.0 times real time), 2 images, "
+        "7 new tokens, 3 files of other kinds skipped (.txt without-extension)"
+    )
+
+
+def test_a_terminal_shows_the_summary_live_and_a_file_shows_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = Summary()
+    with live_line(summary) as show:
+        show()
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with live_line(summary) as show:
+        summary.items = 17
+        show()
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "17 items" in err

@@ -19,7 +19,7 @@ class Item:
     """One line of a plan."""
 
     what: str
-    tier: str  # device; host (its memory); disk (mapped, in memory only as far as it is used)
+    tier: str  # device; host (its memory); disk (left in the file, read row by row)
     parameters: int
     bytes: int
 

@@ -77,7 +77,7 @@ def _document(
 def _table(title: str, plans: dict[str, MemoryPlan]) -> Table:
     table = Table(
         title=title,
-        caption="host: its memory. disk: mapped, in memory only as far as it is used.",
+        caption="host: its memory. disk: left in the file, rows are read as tokens need them.",
         box=SIMPLE_HEAD,
         pad_edge=False,
         title_justify="left",

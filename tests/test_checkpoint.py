@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,24 @@ def test_a_text_job_reads_no_byte_of_a_tower(
     for tower in ("vision", "audio"):
         with pytest.raises(SettingsError, match=f"{tower} is needed, but this model was loaded"):
             getattr(model, tower)
+
+
+def test_a_text_job_does_not_even_map_the_file_of_the_towers(copy: Path) -> None:
+    state = load_file(copy / "model.safetensors")
+    (copy / "model.safetensors").unlink()
+    towers = {n: t for n, t in state.items() if "_tower." in n}
+    save_file(towers, copy / "towers.safetensors")
+    save_file({n: t for n, t in state.items() if n not in towers}, copy / "rest.safetensors")
+    job = f"""
+import gemma3n
+model = gemma3n.load({str(copy)!r}, precision="bfloat16")
+model.generate_ids([[2, 9, 8]], 3, [])
+maps = open("/proc/self/maps").read()
+assert "rest.safetensors" in maps and "towers.safetensors" not in maps
+model.audio
+assert "towers.safetensors" in open("/proc/self/maps").read()
+"""
+    subprocess.run([sys.executable, "-c", job], check=True)
 
 
 def test_bfloat16_weights_are_the_mapped_file_itself(checkpoint_folder: Path) -> None:

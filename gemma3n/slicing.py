@@ -5,41 +5,20 @@ needs hardly any memory, into a folder that gets its name only when it is whole.
 """
 
 import json
-import logging
 import shutil
-import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from gemma3n.checkpoint import Checkpoint, Cut, Entry, cut
+from gemma3n.checkpoint import Checkpoint, Cut, cut
 from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize, resolve_size
+from gemma3n.save import Output, write_json, write_shards
 
-logger = logging.getLogger(__name__)
-
-SHARD_BYTES = 4_000_000_000
 _PIECE_BYTES = 64_000_000
 _COPIED = ("*.model", "*.json", "*.jinja", "*.txt", "*.md")  # what belongs to a checkpoint
-
-
-@dataclass(frozen=True)
-class Output:
-    """One tensor to write."""
-
-    name: str  # released spelling
-    dtype: str
-    shape: tuple[int, ...]
-    pieces: Iterator[Tensor]  # along the first axis
-
-    @property
-    def bytes(self) -> int:
-        """Bytes in the file."""
-        return Entry(self.name, self.name, Path(), self.dtype, self.shape).bytes
 
 
 def slice_checkpoint(folder: str | Path, nested: str | NestedSize, output: str | Path) -> Path:
@@ -97,56 +76,6 @@ def sliced_config(checkpoint: Checkpoint, size: NestedSize) -> dict[str, Any]:
     ):
         text[field] = getattr(config, field)
     return raw
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write readable JSON."""
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def write_shards(folder: Path, outputs: list[Output], shard_bytes: int = SHARD_BYTES) -> None:
-    """Write tensors as safetensors, in one file or in shards with an index.
-
-    Args:
-        folder: exists.
-        outputs: in the order of writing.
-        shard_bytes: a shard is closed before it grows past this, unless one tensor alone does.
-    """
-    shards: list[list[Output]] = [[]]
-    for output in outputs:
-        if shards[-1] and sum(o.bytes for o in shards[-1]) + output.bytes > shard_bytes:
-            shards.append([])
-        shards[-1].append(output)
-    if len(shards) == 1:
-        _write_file(folder / "model.safetensors", shards[0])
-        return
-    where = {}
-    for number, shard in enumerate(shards, 1):
-        name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        _write_file(folder / name, shard)
-        where.update(dict.fromkeys((o.name for o in shard), name))
-    index = {"metadata": {"total_size": sum(o.bytes for o in outputs)}, "weight_map": where}
-    write_json(folder / "model.safetensors.index.json", index)
-
-
-def _write_file(path: Path, outputs: list[Output]) -> None:
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for output in outputs:
-        begin, end = end, end + output.bytes
-        header[output.name] = {
-            "dtype": output.dtype,
-            "shape": list(output.shape),
-            "data_offsets": [begin, end],
-        }
-    encoded = json.dumps(header).encode()
-    encoded += b" " * (-len(encoded) % 8)  # so that tensors begin at multiples of 8 bytes
-    with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(encoded)) + encoded)
-        for output in outputs:
-            for piece in output.pieces:
-                file.write(piece.contiguous().view(torch.uint8).numpy().data)
-    logger.info("wrote %s: %d tensors, %.1f MB", path.name, len(outputs), end / 1e6)
 
 
 def _outputs(checkpoint: Checkpoint, size: NestedSize) -> Iterator[Output]:

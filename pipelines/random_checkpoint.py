@@ -17,7 +17,7 @@ from gemma3n.audio.conformer import Conformer
 from gemma3n.config import AudioConfig, TextConfig, VisionConfig
 from gemma3n.errors import SettingsError
 from gemma3n.fuse import Embedder
-from gemma3n.slicing import Output, write_json, write_shards
+from gemma3n.save import Output, write_json, write_shards
 from gemma3n.text.decoder import Decoder
 from gemma3n.vision.mobilenet import MobileNet
 

@@ -10,7 +10,6 @@ from torch import Tensor
 
 import gemma3n
 from gemma3n import NestedSize, SettingsError, slice_checkpoint
-from gemma3n.slicing import Output, write_shards
 
 Arrays = Callable[[str], dict[str, Tensor]]
 
@@ -80,13 +79,3 @@ def test_a_slice_that_fails_leaves_nothing(
     with pytest.raises(OSError, match="no space left"):
         slice_checkpoint(checkpoint_folder, "full", tmp_path / "out")
     assert not list(tmp_path.iterdir())
-
-
-def test_large_outputs_are_written_in_shards_with_an_index(tmp_path: Path) -> None:
-    tensors = {name: torch.randn(5, 3) for name in "abc"}
-    outputs = [Output(n, "F32", (5, 3), iter(t.split(2))) for n, t in tensors.items()]
-    write_shards(tmp_path, outputs, shard_bytes=130)
-    where = json.loads((tmp_path / "model.safetensors.index.json").read_text())["weight_map"]
-    assert len(set(where.values())) == 2
-    for name, tensor in tensors.items():
-        assert torch.equal(load_file(tmp_path / where[name])[name], tensor)

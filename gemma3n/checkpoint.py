@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # Released prefix -> ours; the part that a tensor belongs to is the first word of ours.
-_PREFIXES = {
+PREFIXES = {
     "model.language_model.": "text.",
     "model.vision_tower.timm_model.": "vision.",
     "model.audio_tower.": "audio.",
@@ -152,12 +152,12 @@ def read_header(path: Path) -> list[Entry]:
 
 
 def _our_name(released: str, path: Path) -> str:
-    for theirs, ours in _PREFIXES.items():
+    for theirs, ours in PREFIXES.items():
         if released.startswith(theirs):
             return ours + released.removeprefix(theirs)
     raise SettingsError(
         f"'{path}' holds the tensor '{released}', which belongs to no part of Gemma 3n "
-        f"(known prefixes: {', '.join(_PREFIXES)}). This is another model's checkpoint, or a "
+        f"(known prefixes: {', '.join(PREFIXES)}). This is another model's checkpoint, or a "
         "layout that is not supported."
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from gemma3n.config import AudioConfig, VisionConfig
+from gemma3n.config import AudioConfig, Config, VisionConfig
 from gemma3n.errors import InputError
 from gemma3n.layers import RMSNorm, rounded
 
@@ -105,3 +105,31 @@ def with_hard_rows(embeddings: Tensor, token_ids: Tensor, embedders: Iterable[Em
             embeddings = embeddings.clone()
             embeddings[own] = embedder.hard(token_ids[own]).to(embeddings.dtype)
     return embeddings
+
+
+def with_soft_tokens(
+    embeddings: Tensor,
+    token_ids: Tensor,
+    config: Config,
+    embed_audio: Embedder | None,
+    images: Sequence[Tensor],
+    audio: Sequence[Tensor],
+) -> Tensor:
+    """Embeddings [batch, seq, hidden] with soft tokens in all their places.
+
+    Args:
+        embeddings: media ids have their hard rows.
+        token_ids: int64 [batch, seq]
+        config: of the checkpoint.
+        embed_audio: fills up short clips; None for a checkpoint without audio.
+        images: each [256, hidden], in the order of their places over the whole batch.
+        audio: each [tokens, hidden], unpadded, likewise.
+
+    Raises:
+        InputError: media and places do not match, or a clip is too long.
+    """
+    if embed_audio is not None:
+        places = config.audio_soft_tokens_per_image
+        audio = [padded_clip(clip, embed_audio, places) for clip in audio]
+    embeddings = fill(embeddings, token_ids, config.image_token_id, images, "image")
+    return fill(embeddings, token_ids, config.audio_token_id, audio, "audio")

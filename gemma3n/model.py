@@ -13,7 +13,7 @@ from gemma3n.chat import Mark, Turn, parse_template
 from gemma3n.checkpoint import Checkpoint
 from gemma3n.config import AudioConfig, VisionConfig
 from gemma3n.errors import InputError, SettingsError
-from gemma3n.fuse import Embedder, fill, image_sequence, padded_clip, with_hard_rows
+from gemma3n.fuse import Embedder, image_sequence, with_hard_rows, with_soft_tokens
 from gemma3n.generate import Completion, Prompt, Sampling, complete
 from gemma3n.matformer import NestedSize, resolve_size
 from gemma3n.text.cache import EMPTY
@@ -357,12 +357,9 @@ class Gemma3n:
     def _fused(
         self, token_ids: Tensor, images: Sequence[Tensor], audio: Sequence[Tensor]
     ) -> Tensor:
+        hearing = self._embedder("audio") if self.config.audio is not None else None
         embeddings = self.embed(token_ids)
-        embeddings = fill(embeddings, token_ids, self.config.image_token_id, images, "image")
-        if self.config.audio is not None:
-            places = self.config.audio_soft_tokens_per_image
-            audio = [padded_clip(clip, self._embedder("audio"), places) for clip in audio]
-        return fill(embeddings, token_ids, self.config.audio_token_id, audio, "audio")
+        return with_soft_tokens(embeddings, token_ids, self.config, hearing, images, audio)
 
     def _prompt_ids(self, prompt: str | Sequence[Turn], chat: bool) -> list[int]:
         if not isinstance(prompt, str):

@@ -97,7 +97,7 @@ def parse(argv: list[str]) -> tuple[dict[str, str], list[str], list[str]]:
 
 def _dispatch(settings: Any, command: str) -> int:
     """Run a job by the class of its settings, which its YAML names."""
-    from pipelines.settings import BenchJob, PathJob, PlanJob, SliceJob
+    from pipelines.settings import BenchJob, PathJob, PlanJob, SliceJob, TrainJob
 
     match settings:
         case PathJob():
@@ -116,4 +116,8 @@ def _dispatch(settings: Any, command: str) -> int:
             from pipelines.bench import bench
 
             return bench(settings)
+        case TrainJob():
+            from pipelines.train import train
+
+            return train(settings)
     raise TypeError(f"no runner for {type(settings).__name__}")

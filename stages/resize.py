@@ -1,7 +1,9 @@
 """Images -> pixels of the size the vision tower reads."""
 
+import json
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 
 from stages.model import Load
 from stages.row import Row, Stage
@@ -18,7 +20,8 @@ class ResizeSettings:
     """How large a picture is when the model sees it."""
 
     resolution: Resolution = setting(
-        Resolution["auto"], "side in pixels: 256, 512, 768, or auto (768); smaller is faster"
+        Resolution["auto"],
+        "side in pixels: 256, 512, 768, or auto, what the checkpoint was trained on",
     )
 
 
@@ -32,7 +35,7 @@ class Resize(Stage):
 
     def __init__(self, settings: ResizeSettings, load: Load) -> None:
         chosen = settings.resolution.value
-        self.size = _RELEASED if chosen == "auto" else int(chosen)
+        self.size = checkpoint_resolution(Path(load.folder)) if chosen == "auto" else int(chosen)
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         from PIL import Image
@@ -43,3 +46,10 @@ class Resize(Stage):
             images = map(Image.fromarray, row.pop("images"))
             row["pixels"] = [image_pixels(image, self.size) for image in images]
         return rows
+
+
+def checkpoint_resolution(folder: Path) -> int:
+    """Pixels a side that the checkpoint's `preprocessor_config.json` states, else the released."""
+    path = folder / "preprocessor_config.json"
+    raw = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return int(raw.get("size", {}).get("height", _RELEASED))

@@ -1,27 +1,15 @@
 """A few lines of English -> `checkpoint/tokenizer.model`, 512 pieces laid out as Gemma's.
 
-Run as `python tests/golden/train_tokenizer.py`. SentencePiece learns the word pieces (BPE, byte
-fallback, text taken as it is); the special pieces are then put where config.json expects them.
+Run as `python tests/golden/train_tokenizer.py`.
 """
 
-import io
 import string
 from pathlib import Path
 
-from sentencepiece import SentencePieceTrainer
-from sentencepiece.sentencepiece_model_pb2 import ModelProto  # type: ignore[attr-defined]
+from pipelines.nano.vocabulary import learn_vocabulary
 
 TARGET = Path(__file__).parent / "checkpoint" / "tokenizer.model"
 VOCAB = 512
-
-# Special pieces are user-defined, as in Gemma's file: SentencePiece itself would take the text
-# "<start_of_turn>" for the token, and our tokenizer has to stop it.
-HEAD = ["<mask>", "<unused0>", "<unused1>", "<start_of_turn>", "<end_of_turn>"]
-RUNS = ["\n", "\n\n", "\n\n\n", "\n\n\n\n", "▁▁", "▁▁▁", "▁▁▁▁"]
-TAGS = ["<table>", "</table>"]
-TAIL = ["<start_of_image>", "<start_of_audio>"]  # 510 and 511
-RESERVED = ["<pad>", "<eos>", "<bos>", "<unk>"]
-BYTES = 256
 
 WORDS = """
 zero one two three four five six seven eight nine ten eleven twelve twenty thirty
@@ -66,50 +54,5 @@ def corpus() -> list[str]:
     return lines
 
 
-def learn(size: int) -> ModelProto:
-    """BPE over the corpus: `size` learned pieces after the reserved ones and the bytes."""
-    written = io.BytesIO()
-    SentencePieceTrainer.train(
-        sentence_iterator=iter(corpus()),
-        model_writer=written,
-        model_type="bpe",
-        vocab_size=len(RESERVED) + BYTES + size,
-        character_coverage=1.0,
-        byte_fallback=True,
-        normalization_rule_name="identity",
-        add_dummy_prefix=False,
-        remove_extra_whitespaces=False,
-        split_digits=True,
-        pad_id=0,
-        eos_id=1,
-        bos_id=2,
-        unk_id=3,
-        pad_piece="<pad>",
-        eos_piece="<eos>",
-        bos_piece="<bos>",
-        unk_piece="<unk>",
-        num_threads=1,
-        minloglevel=2,
-    )
-    return ModelProto.FromString(written.getvalue())
-
-
-def user_defined(names: list[str]) -> list[ModelProto.SentencePiece]:
-    kind = ModelProto.SentencePiece.USER_DEFINED
-    return [ModelProto.SentencePiece(piece=name, score=0.0, type=kind) for name in names]
-
-
-def main() -> None:
-    model = learn(VOCAB - len(RESERVED + HEAD + RUNS + TAGS + TAIL) - BYTES)
-    reserved, learned = model.pieces[: len(RESERVED)], model.pieces[len(RESERVED) :]
-    del model.pieces[:]
-    model.pieces.extend(reserved)
-    model.pieces.extend(user_defined(HEAD + RUNS + TAGS))
-    model.pieces.extend(learned)
-    model.pieces.extend(user_defined(TAIL))
-    model.trainer_spec.vocab_size = VOCAB
-    TARGET.write_bytes(model.SerializeToString(deterministic=True))
-
-
 if __name__ == "__main__":
-    main()
+    TARGET.write_bytes(learn_vocabulary(corpus(), VOCAB))

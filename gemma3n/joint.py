@@ -1,0 +1,55 @@
+"""Loss over several nested sizes at once: MatFormer's joint training (arXiv 2310.07707, §3.3).
+
+Every size runs on the same fused embeddings, so that encoders are passed once; gradients of all of
+them meet in the shared weights, and units that only a larger size has get only its own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from gemma3n.text.decoder import Decoder, Running
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """One nested size of a joint step."""
+
+    size: Running
+    weight: float
+
+
+def joint_loss(
+    decoder: Decoder,
+    token_ids: Tensor,
+    embeddings: Tensor,
+    positions: Tensor,
+    answers: Tensor,
+    sizes: Sequence[Weighted],
+) -> Tensor:
+    """Cross-entropy of the answers, summed over sizes by weight.
+
+    Args:
+        decoder: text decoder.
+        token_ids: int64 [batch, seq], prompts and answers.
+        embeddings: [batch, seq, hidden], fused.
+        positions: int64 [batch, seq], -1 for padding.
+        answers: bool [batch, seq], True at the tokens that the model should say.
+        sizes: nested sizes and their weights.
+
+    Returns:
+        A scalar: the mean over answer tokens, in nats.
+    """
+    # The token at t is said by the hidden state at t - 1.
+    said, targets = answers[:, 1:], token_ids[:, 1:][answers[:, 1:]]
+    losses = []
+    for one in sizes:
+        hidden = decoder(token_ids, embeddings, positions, size=one.size)[:, :-1]
+        logits = decoder.logits(hidden[said]).float()
+        losses.append(one.weight * F.cross_entropy(logits, targets))
+    total = losses[0]
+    for loss in losses[1:]:
+        total = total + loss
+    return total

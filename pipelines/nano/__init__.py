@@ -1,0 +1,1 @@
+"""The data recipe of the nano checkpoint: packages -> training manifests."""

@@ -1,0 +1,1 @@
+"""One training loop: examples -> batches -> summed losses -> a checkpoint that resumes."""

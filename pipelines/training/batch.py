@@ -1,0 +1,131 @@
+"""Examples of one kind -> the tensors of a step. Runs in the thread that reads ahead."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gemma3n.audio.mel import MelConfig, log_mel
+from gemma3n.chat import Turn, parse_template
+from gemma3n.text.cache import EMPTY
+from gemma3n.tokenizer import Tokenizer
+from gemma3n.vision.pixels import image_pixels
+from pipelines.training.augment import augment_clip, augment_image, mask_mel
+from pipelines.training.examples import Example, Kind
+from stages.fuse import prompt_content
+from stages.read import read_audio, read_image
+
+
+@dataclass
+class Batch:
+    """What a step computes on."""
+
+    kind: Kind
+    texts: list[str]  # the answers
+    token_ids: Tensor  # int64 [batch, seq], prompt and answer, padded on the right
+    positions: Tensor  # int64 [batch, seq], -1 for padding
+    answers: Tensor  # bool [batch, seq], True at answer tokens, the closing one included
+    mels: Tensor | None = None  # [batch, frames, bins]
+    lengths: Tensor | None = None  # int64 [batch], frames of each clip
+    phones: list[str | None] = field(default_factory=list)
+    pixels: Tensor | None = None  # [batch, 3, size, size], 0..1
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Reads, augments and lays out examples.
+
+    Attributes:
+        tokenizer: of the model in training.
+        mel: how its mel frames are made.
+        resolution: pixels a side of its images.
+        prompts: what is asked of a kind, marks in place.
+        augment: off for validation.
+    """
+
+    tokenizer: Tokenizer
+    mel: MelConfig
+    resolution: int
+    prompts: dict[Kind, str]
+    augment: bool = True
+
+    def __call__(self, examples: Sequence[Example], salt: str) -> Batch:
+        """One batch.
+
+        Args:
+            examples: of one kind.
+            salt: changes what augmentation draws, such as the step's number.
+        """
+        seeds = [zlib.crc32(f"{salt} {n} {e.item}".encode()) for n, e in enumerate(examples)]
+        rows = [self._ids(example) for example in examples]
+        longest = max(len(prompt) + len(answer) for prompt, answer in rows)
+        shape = (len(rows), longest)
+        batch = Batch(
+            kind=examples[0].kind,
+            texts=[example.answer for example in examples],
+            token_ids=torch.zeros(shape, dtype=torch.int64),
+            positions=torch.full(shape, EMPTY),
+            answers=torch.zeros(shape, dtype=torch.bool),
+            phones=[example.phones for example in examples],
+        )
+        for row, (prompt, answer) in enumerate(rows):
+            length = len(prompt) + len(answer)
+            batch.token_ids[row, :length] = torch.tensor(prompt + answer)
+            batch.positions[row, :length] = torch.arange(length)
+            batch.answers[row, len(prompt) : length] = True
+        if batch.kind is Kind.audio:
+            mels = [self._mel(e, seed) for e, seed in zip(examples, seeds, strict=True)]
+            batch.lengths = torch.tensor([len(mel) for mel in mels])
+            batch.mels = torch.nn.utils.rnn.pad_sequence(mels, batch_first=True)
+            if self.augment:  # another speed: the alignment does not fit any more
+                batch.phones = [
+                    rescaled(phones, e.seconds, len(mel) / 100) if phones else None
+                    for phones, e, mel in zip(batch.phones, examples, mels, strict=True)
+                ]
+        if batch.kind is Kind.image:
+            pixels = [self._pixels(e, seed) for e, seed in zip(examples, seeds, strict=True)]
+            batch.pixels = torch.stack(pixels).float() / 255
+        return batch
+
+    def _ids(self, example: Example) -> tuple[list[int], list[int]]:
+        template = parse_template(self.prompts.get(example.kind, ""))
+        clips, images = example.kind is Kind.audio, example.kind is Kind.image
+        content = prompt_content(template, example.prompt, int(clips), int(images))
+        prompt = self.tokenizer.chat_ids([Turn("user", content)])
+        end_of_turn = self.tokenizer.stop_ids[-1]
+        return prompt, [*self.tokenizer.encode(example.answer), end_of_turn]
+
+    def _mel(self, example: Example, seed: int) -> Tensor:
+        waveform = read_audio(Path(str(example.path)))
+        if not self.augment:
+            return torch.from_numpy(log_mel(waveform, self.mel))
+        mel = log_mel(augment_clip(waveform, seed), self.mel)
+        return torch.from_numpy(mask_mel(mel, seed))
+
+    def _pixels(self, example: Example, seed: int) -> Tensor:
+        from PIL import Image
+
+        image = read_image(Path(str(example.path)))
+        if self.augment:
+            image = augment_image(image, seed)
+        return torch.from_numpy(image_pixels(Image.fromarray(image), self.resolution))
+
+
+def rescaled(phones: str, before_s: float, after_s: float) -> str:
+    """An alignment of a clip that has been made faster or slower.
+
+    >>> rescaled("AH:4 B:6", 1.0, 0.5)
+    'AH:2 B:3'
+    """
+    ratio = after_s / before_s if before_s else 1.0
+    parts, end, done = [], 0, 0
+    for part in phones.split():
+        phone, length = part.split(":")
+        end += int(length)
+        if (now := round(end * ratio)) > done:
+            parts.append(f"{phone}:{now - done}")
+            done = now
+    return " ".join(parts)

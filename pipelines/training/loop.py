@@ -1,0 +1,330 @@
+"""The training loop of one process: steps, logs, saves, validation."""
+
+import json
+import logging
+import math
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from gemma3n.checkpoint import Checkpoint
+from gemma3n.config import Config
+from gemma3n.device import resolve_precision
+from gemma3n.errors import SettingsError
+from gemma3n.joint import Weighted
+from gemma3n.matformer import NestedSize, resolve_size
+from gemma3n.tokenizer import Tokenizer
+from gemma3n.trainable import Trainable
+from pipelines.settings import JointSettings, RateSettings, TrainJob, Trains
+from pipelines.training.batch import Batch, Collator
+from pipelines.training.examples import Example, Kind, fitting, read_examples
+from pipelines.training.objective import Objective, encode
+from pipelines.training.sampler import Sampler
+from pipelines.training.state import load_state, save_state
+from pipelines.training.validate import by_group, validate
+from stages.mel import mel_config
+from stages.resize import checkpoint_resolution
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT, STATE, LOG, HEADS = "checkpoint", "state", "log.jsonl", "heads.safetensors"
+_LOG_S = 10.0  # between two lines
+_CLASSES = 256  # most frequent answers that the image classifier knows
+
+
+class Loop:
+    """A training run in one of its processes.
+
+    Args:
+        job: settings.
+        rank: number of this process; 0 logs, saves and validates.
+    """
+
+    def __init__(self, job: TrainJob, rank: int = 0) -> None:
+        self.job, self.rank, self.world = job, rank, job.processes
+        self.output, init = Path(job.output), Path(job.init)
+        torch.manual_seed(job.seed)
+        config = Config.from_folder(init)
+        self.model = Trainable(config, job.seed)
+        tokenizer = Tokenizer(init, config)
+        if any(init.glob("*.safetensors")):
+            self.model.load(Checkpoint(init))
+        self.dtype = resolve_precision(job.precision.value, torch.device("cpu"))
+        self.collate = Collator(
+            tokenizer,
+            mel_config(init),
+            checkpoint_resolution(init),
+            {Kind.audio: job.audio_prompt, Kind.image: job.image_prompt},
+            job.augment,
+        )
+        examples = fitting(read_examples(job.train), config)
+        frequent = Counter(e.answer for e in examples if e.kind is Kind.image).most_common(_CLASSES)
+        self.objective = Objective(self.model, job.loss, [answer for answer, _ in frequent])
+        if (heads := init.parent / HEADS).is_file():
+            self._take_heads(heads)
+        self.samplers = _samplers(job, examples)
+        self.sizes = NestedSizes(self.model, config, job.joint, job.seed)
+        self.modules = nn.ModuleDict({"model": self.model, "objective": self.objective})
+        choose_trained(self.model, job.trains)
+        self.optimizer = _optimizer(self.modules, job.rate)
+        self.step, self.seconds = 0, 0.0
+
+    def run(self) -> bool:
+        """Train until the last step, or until `minutes` are over.
+
+        Returns:
+            Whether all steps are done.
+        """
+        progress = load_state(self.output / STATE, self.modules, self.optimizer)
+        if progress is not None:
+            self.step, self.seconds = progress["step"], progress["seconds"]
+            logger.info("resumed at step %d", self.step)
+        began = saved = logged = time.monotonic()
+        earlier, shown = self.seconds, 0
+        since: dict[str, float] = defaultdict(float)
+        for batches in self._read_ahead():
+            losses = self._take_step(batches)
+            self.step, shown = self.step + 1, shown + 1
+            now = time.monotonic()
+            self.seconds = earlier + now - began
+            for name, loss in losses.items():
+                since[name] += loss
+            over = self.job.minutes is not None and now - began > self.job.minutes * 60
+            over = self._agree(over)
+            if self.rank == 0 and (now - logged > _LOG_S or self.step == self.job.steps):
+                self._log({k: v / shown for k, v in since.items()}, shown / (now - logged))
+                shown, logged = 0, now
+                since.clear()
+            if self.rank == 0 and (over or now - saved > self.job.save_minutes * 60):
+                self._save()
+                saved = time.monotonic()
+            every = self.job.validate_steps
+            if self.step == self.job.steps or (every and self.step % every == 0):
+                self._validate()
+            if over:
+                break
+        if self.rank == 0:
+            self._save()
+        return self.step >= self.job.steps
+
+    def _take_step(self, batches: list[Batch]) -> dict[str, float]:
+        """One change of the weights: all its batches, then the optimizer."""
+        shown: dict[str, float] = defaultdict(float)
+        for number, batch in enumerate(batches):
+            sizes = self.sizes.of(self.step * len(batches) + number)
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.dtype is torch.bfloat16):
+                losses = self.objective(self.model, batch, sizes)
+            share = 1 / self.job.batch.accumulate
+            # A batch that reaches no weight in training is only shown.
+            if learned := [loss for loss in losses.values() if loss.requires_grad]:
+                (torch.stack(learned).sum() * share).backward()
+            for name, loss in losses.items():
+                shown[f"{batch.kind.value} {name}"] += loss.item() * share
+        trained = [p for p in self.modules.parameters() if p.requires_grad]
+        if self.world > 1:
+            _average_gradients(trained, self.world)
+        norm = nn.utils.clip_grad_norm_(trained, self.job.rate.clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, self.job.steps, self.job.rate)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return {**shown, "gradient": float(norm)}
+
+    def _read_ahead(self) -> Iterator[list[Batch]]:
+        """The batches of each step, one step ahead."""
+        with ThreadPoolExecutor(1, "read") as thread:
+            coming = thread.submit(self._batches, self.step)
+            for step in range(self.step, self.job.steps):
+                batches = coming.result()
+                coming = thread.submit(self._batches, step + 1)
+                yield batches
+
+    def _batches(self, step: int) -> list[Batch]:
+        batches = []
+        for part in range(self.job.batch.accumulate):
+            number = (step * self.job.batch.accumulate + part) * self.world + self.rank
+            for sampler in self.samplers.values():
+                batches.append(self.collate(sampler.batch(number), str(number)))
+        return batches
+
+    def _agree(self, over: bool) -> bool:
+        """All processes stop after the same step."""
+        if self.world == 1:
+            return over
+        flag = torch.tensor([float(over)])
+        dist.broadcast(flag, 0)
+        return bool(flag.item())
+
+    def _log(self, losses: dict[str, float], steps_per_second: float) -> None:
+        left = (self.job.steps - self.step) / steps_per_second
+        rate = learning_rate(self.step, self.job.steps, self.job.rate)
+        line: dict[str, Any] = {"step": self.step, "seconds": round(self.seconds, 1), "rate": rate}
+        with (self.output / LOG).open("a") as file:
+            file.write(json.dumps(line | losses) + "\n")
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
+        logger.info(
+            "step %d of %d  %s  %.2f steps/s, %.0f min left",
+            self.step,
+            self.job.steps,
+            shown,
+            steps_per_second,
+            left / 60,
+        )
+
+    def _save(self) -> None:
+        progress = {"step": self.step, "seconds": self.seconds}
+        save_state(self.output / STATE, self.modules, self.optimizer, progress)
+        self._save_checkpoint()
+
+    def _save_checkpoint(self) -> None:
+        self.model.save(self.output / CHECKPOINT, Path(self.job.init))
+        heads = {n: t.contiguous() for n, t in self.objective.state_dict().items()}
+        save_file(heads, self.output / HEADS)
+
+    def _take_heads(self, path: Path) -> None:
+        """Heads of an earlier run, where they are of the same shape."""
+        own, saved = self.objective.state_dict(), load_file(path)
+        fitting = {n: t for n, t in saved.items() if n in own and own[n].shape == t.shape}
+        self.objective.load_state_dict({**own, **fitting})
+
+    def _validate(self) -> None:
+        if self.rank == 0 and self.job.dev:
+            self._save_checkpoint()
+            collate = Collator(
+                self.collate.tokenizer,
+                self.collate.mel,
+                self.collate.resolution,
+                self.collate.prompts,
+                augment=False,
+            )
+            dev = fitting(read_examples(self.job.dev), self.model.config)
+            groups = by_group(dev, self.job.validate_rows)
+            scores = self._spelling(groups, collate)
+            if self.job.loss.answer:
+                scores |= validate(self.output / CHECKPOINT, groups, collate, self.sizes.names)
+            with (self.output / LOG).open("a") as file:
+                file.write(json.dumps({"step": self.step, "scores": scores}) + "\n")
+            for name, score in scores.items():
+                logger.info("step %d: %s %.3f", self.step, name, score)
+        if self.world > 1:
+            dist.barrier()
+
+    @torch.no_grad()
+    def _spelling(self, groups: dict[str, list[Example]], collate: Collator) -> dict[str, float]:
+        """Word errors of the CTC head alone, without the decoder."""
+        from pipelines.scores import exact_match, word_error_rate
+
+        scores = {}
+        for name, examples in groups.items():
+            batch = collate(examples, "")
+            encoded = encode(self.model, batch)
+            if encoded.frames is not None and encoded.frame_lengths is not None:
+                if self.job.loss.ctc:
+                    texts = self.objective.ctc.spell(encoded.frames, encoded.frame_lengths)
+                    scores[f"{name}, ctc, wer"] = word_error_rate(batch.texts, texts)
+            elif encoded.images and self.job.loss.classify:
+                texts = self.objective.classify.name(torch.stack(encoded.images))
+                scores[f"{name}, classifier, exact"] = exact_match(batch.texts, texts)
+        return scores
+
+
+class NestedSizes:
+    """The nested sizes of each joint step."""
+
+    def __init__(self, model: Trainable, config: Config, joint: JointSettings, seed: int) -> None:
+        self.decoder, self.text, self.joint, self.seed = model.text, config.text, joint, seed
+        self.small = resolve_size("small", config)
+        self.names = ["full", "small"] if self.small != NestedSize() else ["full"]
+
+    def of(self, number: int) -> list[Weighted]:
+        """Sizes and weights of the batch of that number."""
+        sizes = [Weighted(self.decoder.full, self.joint.full)]
+        if self.joint.small and len(self.names) > 1:
+            small = self._random(number) if self.joint.random else self.small
+            running = self.decoder.running(small.ffn_widths(self.text))
+            sizes.append(Weighted(running, self.joint.small))
+        return [one for one in sizes if one.weight]
+
+    def _random(self, number: int) -> NestedSize:
+        """Each layer's width, and whether a droppable one runs, of the small or the full size."""
+        draws = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
+        small = self.small.ffn_widths(self.text)
+        kept: dict[int, int] = {}
+        for layer, full in enumerate(self.text.intermediate_size):
+            if layer not in small and torch.rand((), generator=draws) < 0.5:
+                continue
+            wide = bool(torch.rand((), generator=draws) < 0.5)
+            kept[layer] = full if wide or layer not in small else small[layer]
+        skip = set(range(self.text.num_hidden_layers)) - set(kept)
+        return NestedSize.from_skip(skip, kept.values(), "random")
+
+
+def choose_trained(model: Trainable, trains: Trains) -> None:
+    """Freeze all parts of the model that this run does not train."""
+    embedders = ("embed_vision", "embed_audio")
+    parts = {
+        Trains.all: ("text", "vision", "audio", *embedders),
+        Trains.projection: embedders,
+        Trains.towers: ("vision", "audio", *embedders),
+        Trains.text: ("text",),
+    }[trains]
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.split(".")[0] in parts)
+
+
+def learning_rate(step: int, steps: int, rate: RateSettings) -> float:
+    """Linear warm-up, then half a cosine down to the final share."""
+    if step < rate.warmup:
+        return rate.peak * (step + 1) / rate.warmup
+    done = min(1.0, (step - rate.warmup) / max(1, steps - rate.warmup))
+    return rate.peak * (rate.final + (1 - rate.final) * (1 + math.cos(math.pi * done)) / 2)
+
+
+def _samplers(job: TrainJob, examples: list[Example]) -> dict[Kind, Sampler]:
+    sizes = {
+        Kind.audio: job.batch.audio_seconds,
+        Kind.image: job.batch.images,
+        Kind.text: job.batch.texts,
+    }
+    samplers = {}
+    for kind, size in sizes.items():
+        some = [example for example in examples if example.kind is kind]
+        if not some or not size:
+            continue
+        if kind is Kind.audio and any(not example.seconds for example in some):
+            raise SettingsError(
+                "a clip in the training manifests has no `seconds`; batches are cut by length. "
+                "Add the column."
+            )
+        cost = (lambda e: e.seconds) if kind is Kind.audio else (lambda _: 1.0)
+        samplers[kind] = Sampler(some, cost, size, job.seed)
+    if not samplers:
+        raise SettingsError("nothing to learn from: every kind has batch size 0 or no rows.")
+    return samplers
+
+
+def _optimizer(modules: nn.Module, rate: RateSettings) -> torch.optim.AdamW:
+    trained = [p for p in modules.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.dim() > 1], "weight_decay": rate.weight_decay},
+        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=rate.peak, betas=(0.9, 0.98), foreach=True)
+
+
+def _average_gradients(parameters: list[nn.Parameter], world: int) -> None:
+    """A parameter that one process did not use counts there as a gradient of zero."""
+    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= world
+    for p, mean in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        p.grad = mean.view_as(p)

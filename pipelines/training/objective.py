@@ -1,0 +1,82 @@
+"""The losses of a step, summed by weight: a batch in, a scalar and its parts out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from gemma3n.joint import Weighted, joint_loss
+from gemma3n.losses.classify import Classify
+from gemma3n.losses.contrastive import Contrastive
+from gemma3n.losses.ctc import Ctc
+from gemma3n.losses.phones import Phones
+from gemma3n.trainable import Trainable
+from pipelines.settings import LossSettings
+from pipelines.training.batch import Batch
+
+
+@dataclass
+class Encoded:
+    """What the towers made of a batch."""
+
+    images: list[Tensor]  # soft tokens
+    audio: list[Tensor]
+    frames: Tensor | None = None  # [batch, frames, width], 40 ms each
+    frame_lengths: Tensor | None = None
+
+
+class Objective(nn.Module):
+    """The heads of the auxiliary losses, and the sum.
+
+    Args:
+        model: that is trained.
+        weights: of the losses; one with weight 0 is not computed.
+        classes: answers that the image classifier knows.
+    """
+
+    def __init__(self, model: Trainable, weights: LossSettings, classes: Sequence[str]) -> None:
+        super().__init__()
+        self.weights = weights
+        hidden = model.config.text.hidden_size
+        self.contrastive = Contrastive(hidden)
+        self.classify = Classify(hidden, classes)
+        if model.config.audio is not None:
+            self.ctc = Ctc(model.config.audio.hidden_size)
+            self.phones = Phones(model.config.audio.hidden_size)
+
+    def forward(
+        self, model: Trainable, batch: Batch, sizes: Sequence[Weighted]
+    ) -> dict[str, Tensor]:
+        """The losses of a batch, each times its weight; their sum is to be lowered."""
+        encoded = encode(model, batch)
+        losses: dict[str, Tensor] = {}
+        if self.weights.answer:
+            embeddings = model.fused(batch.token_ids, encoded.images, encoded.audio)
+            losses["answer"] = self.weights.answer * joint_loss(
+                model.text, batch.token_ids, embeddings, batch.positions, batch.answers, sizes
+            )
+        if encoded.frames is not None and encoded.frame_lengths is not None:
+            if self.weights.ctc:
+                ctc = self.ctc(encoded.frames, encoded.frame_lengths, batch.texts)
+                losses["ctc"] = self.weights.ctc * ctc
+            if self.weights.phones:
+                losses["phones"] = self.weights.phones * self.phones(encoded.frames, batch.phones)
+        if encoded.images and self.weights.classify:
+            classify = self.classify(torch.stack(encoded.images), batch.texts)
+            losses["classify"] = self.weights.classify * classify
+        if (soft := encoded.images or encoded.audio) and self.weights.contrastive:
+            said = [ids[keep] for ids, keep in zip(batch.token_ids, batch.answers, strict=True)]
+            texts = [model.text.embed(ids) for ids in said]
+            losses["contrastive"] = self.weights.contrastive * self.contrastive(soft, texts)
+        return losses
+
+
+def encode(model: Trainable, batch: Batch) -> Encoded:
+    """Pass the batch through the tower of its kind, once for all nested sizes and losses."""
+    if batch.mels is not None and batch.lengths is not None:
+        audio, frames, lengths = model.soft_audio(batch.mels, batch.lengths)
+        return Encoded([], audio, frames, lengths)
+    if batch.pixels is not None:
+        return Encoded(list(model.soft_images(batch.pixels)), [])
+    return Encoded([], [])

@@ -1,0 +1,79 @@
+"""A model in training -> what it says to rows it never saw, at each nested size."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+import gemma3n
+from gemma3n.generate import Prompt, Sampling
+from gemma3n.model import Gemma3n
+from pipelines.scores import exact_match, word_error_rate
+from pipelines.training.batch import Batch, Collator
+from pipelines.training.examples import Example, Kind
+
+_ROWS = 32  # decoded at once
+_LONGEST = 60  # tokens of an answer
+
+
+def by_group(examples: Sequence[Example], at_most: int) -> dict[str, list[Example]]:
+    """The first examples of each set, spread evenly over it."""
+    groups: dict[str, list[Example]] = defaultdict(list)
+    for example in examples:
+        groups[example.group or example.kind.value].append(example)
+    return {name: rows[:: max(1, len(rows) // at_most)][:at_most] for name, rows in groups.items()}
+
+
+def validate(
+    checkpoint: Path,
+    groups: dict[str, list[Example]],
+    collate: Collator,
+    sizes: Sequence[str],
+) -> dict[str, float]:
+    """Load a saved checkpoint as any job would, and score its answers.
+
+    Args:
+        checkpoint: folder.
+        groups: labelled examples, by set.
+        collate: without augmentation.
+        sizes: nested sizes, by name.
+
+    Returns:
+        "<set>, <size>, wer" or "..., exact" -> 0..1.
+    """
+    model = gemma3n.load(checkpoint, precision="float32")
+    scores = {}
+    for name, examples in groups.items():
+        references = [example.answer for example in examples]
+        for size in sizes:
+            texts = answers(model, examples, collate, size)
+            if examples[0].kind is Kind.audio:
+                scores[f"{name}, {size}, wer"] = word_error_rate(references, texts)
+            scores[f"{name}, {size}, exact"] = exact_match(references, texts)
+    return scores
+
+
+def answers(model: Gemma3n, examples: Sequence[Example], collate: Collator, size: str) -> list[str]:
+    """What the model says to each example."""
+    texts: list[str] = []
+    for start in range(0, len(examples), _ROWS):
+        batch = collate(examples[start : start + _ROWS], "")
+        done = model.complete(_prompts(model, batch), Sampling(_LONGEST), size)
+        texts += [answer.text for answer in done]
+    return texts
+
+
+def _prompts(model: Gemma3n, batch: Batch) -> list[Prompt]:
+    audio: list[list[torch.Tensor]] = [[] for _ in batch.texts]
+    images: list[list[torch.Tensor]] = [[] for _ in batch.texts]
+    if batch.mels is not None and batch.lengths is not None:
+        clips = [m[:n] for m, n in zip(batch.mels, batch.lengths.tolist(), strict=True)]
+        audio = [[soft] for soft in model.encode_audio(clips)]
+    if batch.pixels is not None:
+        images = [[soft] for soft in model.encode_images(batch.pixels)]
+    prompts = []
+    for row, ids in enumerate(batch.token_ids):
+        asked = ids[(batch.positions[row] >= 0) & ~batch.answers[row]].tolist()
+        prompts.append(Prompt(asked, model.fuse(asked, audio[row], images[row])))
+    return prompts

@@ -1,0 +1,124 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import gemma3n
+from gemma3n import SettingsError
+from pipelines.compose import to_yaml
+from pipelines.settings import LossSettings, RateSettings, TrainJob, Trains
+from pipelines.train import train
+from pipelines.training.loop import learning_rate
+
+MakeJob = Callable[..., TrainJob]
+
+
+def weights(job: TrainJob) -> dict[str, torch.Tensor]:
+    return load_file(Path(job.output) / "state" / "weights.safetensors")
+
+
+def same(one: TrainJob, other: TrainJob) -> bool:
+    first, second = weights(one), weights(other)
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_that_is_stopped_and_resumed_equals_one_that_was_not_bit_for_bit(
+    make_job: MakeJob,
+) -> None:
+    through, stopped = make_job("through"), make_job("stopped", minutes=0.0)
+    train(through)
+    for _ in range(4):  # each call makes one step and runs out of time
+        train(stopped)
+    progress = json.loads((Path(stopped.output) / "state" / "progress.json").read_text())
+    assert progress["step"] == 4
+    assert same(through, stopped)
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_goes_on_to_the_same_weights(make_job: MakeJob) -> None:
+    through = make_job("through", steps=12)
+    killed = make_job("killed", steps=12, save_minutes=0.0)
+    train(through)
+    config = Path(killed.output).parent / "killed.yaml"
+    config.write_text(to_yaml(killed))
+    command = [sys.executable, "-m", "pipelines", "train", "--from", str(config)]
+    for patience in (6.0, 8.0, 10.0):
+        process = subprocess.Popen(command)
+        time.sleep(patience)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, check=True)
+    assert same(through, killed)
+
+
+def test_two_processes_share_a_step(make_job: MakeJob) -> None:
+    job = make_job("two", processes=2, steps=2)
+    train(job)
+    again = make_job("again", processes=2, steps=2)
+    train(again)
+    assert same(job, again)
+
+
+def test_losses_fall_and_the_result_is_a_checkpoint(make_job: MakeJob) -> None:
+    job = make_job("long", steps=30, augment=False, rate=RateSettings(peak=3e-3, warmup=5))
+    job.dev = list(job.train)
+    train(job)
+    lines = [json.loads(line) for line in (Path(job.output) / "log.jsonl").read_text().splitlines()]
+    losses = [line["text answer"] for line in lines if "text answer" in line]
+    assert losses[-1] < 2.0  # an untrained vocabulary of 544 costs 6.3 nats
+    scores = next(line["scores"] for line in lines if "scores" in line)
+    assert {"audio, full, wer", "audio, ctc, wer", "images, full, exact"} <= set(scores)
+    model = gemma3n.load(Path(job.output) / "checkpoint", precision="float32")
+    assert model.generate(["Spell cat."], max_new_tokens=8)[0]
+
+
+@pytest.mark.parametrize(
+    ("trains", "changed"),
+    [
+        (Trains.projection, {"embed_vision", "embed_audio"}),
+        (Trains.towers, {"embed_vision", "embed_audio", "vision", "audio"}),
+        (Trains.text, {"text"}),
+    ],
+)
+def test_only_the_chosen_parts_change(
+    make_job: MakeJob, checkpoint_folder: Path, trains: Trains, changed: set[str]
+) -> None:
+    job = make_job(trains.value, trains=trains, steps=2, loss=LossSettings(contrastive=0.5))
+    train(job)
+    before = gemma3n.load(checkpoint_folder, precision="float32").checkpoint
+    after = gemma3n.load(Path(job.output) / "checkpoint", precision="float32").checkpoint
+    moved = {
+        name.split(".")[0]
+        for name in after.entries
+        if not torch.equal(before.tensor(name), after.tensor(name))
+    }
+    assert moved == changed
+
+
+def test_the_rate_warms_up_and_falls_as_half_a_cosine() -> None:
+    rate = RateSettings(peak=1.0, final=0.1, warmup=10)
+    rates = [learning_rate(step, 110, rate) for step in range(110)]
+    assert rates[0] == 0.1
+    assert max(rates) == rates[10] == 1.0
+    assert rates[60] == pytest.approx(0.55)
+    assert rates[-1] == pytest.approx(0.1, abs=1e-3)
+
+
+def test_what_cannot_be_learned_from_is_refused(make_job: MakeJob, tmp_path: Path) -> None:
+    job = make_job("a")
+    job.train = ["absent.jsonl"]
+    with pytest.raises(SettingsError, match=r"manifests \['absent\.jsonl'\] do not exist"):
+        train(job)
+    unlabelled = tmp_path / "unlabelled.jsonl"
+    unlabelled.write_text('{"prompt": "Say it."}\n')
+    job.train = [str(unlabelled)]
+    with pytest.raises(SettingsError, match="one example has an answer"):
+        train(job)

@@ -1,14 +1,11 @@
 """The training loop of one process: steps, logs, saves, validation."""
 
-import json
 import logging
-import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -19,15 +16,21 @@ from gemma3n.checkpoint import Checkpoint
 from gemma3n.config import Config
 from gemma3n.device import resolve_precision
 from gemma3n.errors import SettingsError
-from gemma3n.joint import Weighted
-from gemma3n.matformer import NestedSize, resolve_size
 from gemma3n.tokenizer import Tokenizer
 from gemma3n.trainable import Trainable
-from pipelines.settings import JointSettings, RateSettings, TrainJob, Trains
+from pipelines.settings import TrainJob
 from pipelines.training.batch import Batch, Collator
 from pipelines.training.examples import Example, Kind, fitting, read_examples
+from pipelines.training.log import Log
 from pipelines.training.objective import Objective, encode
+from pipelines.training.optimizer import (
+    average_gradients,
+    choose_trained,
+    learning_rate,
+    make_optimizer,
+)
 from pipelines.training.sampler import Sampler
+from pipelines.training.sizes import NestedSizes
 from pipelines.training.state import load_state, save_state
 from pipelines.training.validate import by_group, validate
 from stages.mel import mel_config
@@ -35,7 +38,7 @@ from stages.resize import checkpoint_resolution
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT, STATE, LOG, HEADS = "checkpoint", "state", "log.jsonl", "heads.safetensors"
+CHECKPOINT, STATE, HEADS = "checkpoint", "state", "heads.safetensors"
 _LOG_S = 10.0  # between two lines
 _CLASSES = 256  # most frequent answers that the image classifier knows
 
@@ -74,8 +77,10 @@ class Loop:
         self.sizes = NestedSizes(self.model, config, job.joint, job.seed)
         self.modules = nn.ModuleDict({"model": self.model, "objective": self.objective})
         choose_trained(self.model, job.trains)
-        self.optimizer = _optimizer(self.modules, job.rate)
+        self.optimizer = make_optimizer(self.modules, job.rate)
         self.step, self.seconds = 0, 0.0
+        if rank == 0:
+            self.log = Log(self.output, job.steps)
 
     def run(self) -> bool:
         """Train until the last step, or until `minutes` are over.
@@ -100,7 +105,10 @@ class Loop:
             over = self.job.minutes is not None and now - began > self.job.minutes * 60
             over = self._agree(over)
             if self.rank == 0 and (now - logged > _LOG_S or self.step == self.job.steps):
-                self._log({k: v / shown for k, v in since.items()}, shown / (now - logged))
+                left = (self.job.steps - self.step) * (now - logged) / shown
+                rate = learning_rate(self.step, self.job.steps, self.job.rate)
+                means = {name: total / shown for name, total in since.items()}
+                self.log.progress(self.step, self.seconds, left, {"rate": rate, **means})
                 shown, logged = 0, now
                 since.clear()
             if self.rank == 0 and (over or now - saved > self.job.save_minutes * 60):
@@ -130,7 +138,7 @@ class Loop:
                 shown[f"{batch.kind.value} {name}"] += loss.item() * share
         trained = [p for p in self.modules.parameters() if p.requires_grad]
         if self.world > 1:
-            _average_gradients(trained, self.world)
+            average_gradients(trained, self.world)
         norm = nn.utils.clip_grad_norm_(trained, self.job.rate.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.job.steps, self.job.rate)
@@ -163,22 +171,6 @@ class Loop:
         dist.broadcast(flag, 0)
         return bool(flag.item())
 
-    def _log(self, losses: dict[str, float], steps_per_second: float) -> None:
-        left = (self.job.steps - self.step) / steps_per_second
-        rate = learning_rate(self.step, self.job.steps, self.job.rate)
-        line: dict[str, Any] = {"step": self.step, "seconds": round(self.seconds, 1), "rate": rate}
-        with (self.output / LOG).open("a") as file:
-            file.write(json.dumps(line | losses) + "\n")
-        shown = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
-        logger.info(
-            "step %d of %d  %s  %.2f steps/s, %.0f min left",
-            self.step,
-            self.job.steps,
-            shown,
-            steps_per_second,
-            left / 60,
-        )
-
     def _save(self) -> None:
         progress = {"step": self.step, "seconds": self.seconds}
         save_state(self.output / STATE, self.modules, self.optimizer, progress)
@@ -210,10 +202,7 @@ class Loop:
             scores = self._spelling(groups, collate)
             if self.job.loss.answer:
                 scores |= validate(self.output / CHECKPOINT, groups, collate, self.sizes.names)
-            with (self.output / LOG).open("a") as file:
-                file.write(json.dumps({"step": self.step, "scores": scores}) + "\n")
-            for name, score in scores.items():
-                logger.info("step %d: %s %.3f", self.step, name, score)
+            self.log.scores(self.step, scores)
         if self.world > 1:
             dist.barrier()
 
@@ -234,58 +223,6 @@ class Loop:
                 texts = self.objective.classify.name(torch.stack(encoded.images))
                 scores[f"{name}, classifier, exact"] = exact_match(batch.texts, texts)
         return scores
-
-
-class NestedSizes:
-    """The nested sizes of each joint step."""
-
-    def __init__(self, model: Trainable, config: Config, joint: JointSettings, seed: int) -> None:
-        self.decoder, self.text, self.joint, self.seed = model.text, config.text, joint, seed
-        self.small = resolve_size("small", config)
-        self.names = ["full", "small"] if self.small != NestedSize() else ["full"]
-
-    def of(self, number: int) -> list[Weighted]:
-        """Sizes and weights of the batch of that number."""
-        sizes = [Weighted(self.decoder.full, self.joint.full)]
-        if self.joint.small and len(self.names) > 1:
-            small = self._random(number) if self.joint.random else self.small
-            running = self.decoder.running(small.ffn_widths(self.text))
-            sizes.append(Weighted(running, self.joint.small))
-        return [one for one in sizes if one.weight]
-
-    def _random(self, number: int) -> NestedSize:
-        """Each layer's width, and whether a droppable one runs, of the small or the full size."""
-        draws = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
-        small = self.small.ffn_widths(self.text)
-        kept: dict[int, int] = {}
-        for layer, full in enumerate(self.text.intermediate_size):
-            if layer not in small and torch.rand((), generator=draws) < 0.5:
-                continue
-            wide = bool(torch.rand((), generator=draws) < 0.5)
-            kept[layer] = full if wide or layer not in small else small[layer]
-        skip = set(range(self.text.num_hidden_layers)) - set(kept)
-        return NestedSize.from_skip(skip, kept.values(), "random")
-
-
-def choose_trained(model: Trainable, trains: Trains) -> None:
-    """Freeze all parts of the model that this run does not train."""
-    embedders = ("embed_vision", "embed_audio")
-    parts = {
-        Trains.all: ("text", "vision", "audio", *embedders),
-        Trains.projection: embedders,
-        Trains.towers: ("vision", "audio", *embedders),
-        Trains.text: ("text",),
-    }[trains]
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.split(".")[0] in parts)
-
-
-def learning_rate(step: int, steps: int, rate: RateSettings) -> float:
-    """Linear warm-up, then half a cosine down to the final share."""
-    if step < rate.warmup:
-        return rate.peak * (step + 1) / rate.warmup
-    done = min(1.0, (step - rate.warmup) / max(1, steps - rate.warmup))
-    return rate.peak * (rate.final + (1 - rate.final) * (1 + math.cos(math.pi * done)) / 2)
 
 
 def _samplers(job: TrainJob, examples: list[Example]) -> dict[Kind, Sampler]:
@@ -309,22 +246,3 @@ def _samplers(job: TrainJob, examples: list[Example]) -> dict[Kind, Sampler]:
     if not samplers:
         raise SettingsError("nothing to learn from: every kind has batch size 0 or no rows.")
     return samplers
-
-
-def _optimizer(modules: nn.Module, rate: RateSettings) -> torch.optim.AdamW:
-    trained = [p for p in modules.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.dim() > 1], "weight_decay": rate.weight_decay},
-        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=rate.peak, betas=(0.9, 0.98), foreach=True)
-
-
-def _average_gradients(parameters: list[nn.Parameter], world: int) -> None:
-    """A parameter that one process did not use counts there as a gradient of zero."""
-    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(flat)
-    flat /= world
-    for p, mean in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-        p.grad = mean.view_as(p)

@@ -16,7 +16,7 @@ from gemma3n import SettingsError
 from pipelines.compose import to_yaml
 from pipelines.settings import LossSettings, RateSettings, TrainJob, Trains
 from pipelines.train import train
-from pipelines.training.loop import learning_rate
+from pipelines.training.optimizer import learning_rate
 
 MakeJob = Callable[..., TrainJob]
 

@@ -68,6 +68,7 @@ def nano_config() -> dict[str, Any]:
             "head_dim": 32,
             "sliding_window": 64,
             "laurel_rank": 16,
+            "altup_num_inputs": 2,  # more streams cost elementwise work, most of a small step
             "max_position_embeddings": 2048,
         },
         "vision_config": {

@@ -60,7 +60,7 @@ class Loop:
         tokenizer = Tokenizer(init, config)
         if any(init.glob("*.safetensors")):
             self.model.load(Checkpoint(init))
-        self.dtype = resolve_precision(job.precision.value, torch.device("cpu"))
+        dtype = resolve_precision(job.precision.value, torch.device("cpu"))
         self.collate = Collator(
             tokenizer,
             mel_config(init),
@@ -70,7 +70,8 @@ class Loop:
         )
         examples = fitting(read_examples(job.train), config)
         frequent = Counter(e.answer for e in examples if e.kind is Kind.image).most_common(_CLASSES)
-        self.objective = Objective(self.model, job.loss, [answer for answer, _ in frequent])
+        classes = [answer for answer, _ in frequent]
+        self.objective = Objective(self.model, job.loss, classes, dtype)
         if (heads := init.parent / HEADS).is_file():
             self._take_heads(heads)
         self.samplers = _samplers(job, examples)
@@ -128,8 +129,7 @@ class Loop:
         shown: dict[str, float] = defaultdict(float)
         for number, batch in enumerate(batches):
             sizes = self.sizes.of(self.step * len(batches) + number)
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.dtype is torch.bfloat16):
-                losses = self.objective(self.model, batch, sizes)
+            losses = self.objective(self.model, batch, sizes)
             share = 1 / self.job.batch.accumulate
             # A batch that reaches no weight in training is only shown.
             if learned := [loss for loss in losses.values() if loss.requires_grad]:

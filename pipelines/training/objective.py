@@ -33,11 +33,18 @@ class Objective(nn.Module):
         model: that is trained.
         weights: of the losses; one with weight 0 is not computed.
         classes: answers that the image classifier knows.
+        dtype: of the audio tower's matrix products.
     """
 
-    def __init__(self, model: Trainable, weights: LossSettings, classes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        model: Trainable,
+        weights: LossSettings,
+        classes: Sequence[str],
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__()
-        self.weights = weights
+        self.weights, self.dtype = weights, dtype
         hidden = model.config.text.hidden_size
         self.contrastive = Contrastive(hidden)
         self.classify = Classify(hidden, classes)
@@ -49,7 +56,7 @@ class Objective(nn.Module):
         self, model: Trainable, batch: Batch, sizes: Sequence[Weighted]
     ) -> dict[str, Tensor]:
         """The losses of a batch, each times its weight; their sum is to be lowered."""
-        encoded = encode(model, batch)
+        encoded = encode(model, batch, self.dtype)
         losses: dict[str, Tensor] = {}
         if self.weights.answer:
             embeddings = model.fused(batch.token_ids, encoded.images, encoded.audio)
@@ -72,11 +79,19 @@ class Objective(nn.Module):
         return losses
 
 
-def encode(model: Trainable, batch: Batch) -> Encoded:
-    """Pass the batch through the tower of its kind, once for all nested sizes and losses."""
+def encode(model: Trainable, batch: Batch, dtype: torch.dtype = torch.float32) -> Encoded:
+    """Pass the batch through the tower of its kind, once for all nested sizes and losses.
+
+    Args:
+        model: in training.
+        batch: of one kind.
+        dtype: of the audio tower's matrix products. The other parts are float32: on a CPU,
+            gradients of depthwise convolutions and small decoder steps are slower in bfloat16.
+    """
     if batch.mels is not None and batch.lengths is not None:
-        audio, frames, lengths = model.soft_audio(batch.mels, batch.lengths)
-        return Encoded([], audio, frames, lengths)
+        with torch.autocast(batch.mels.device.type, dtype, enabled=dtype is torch.bfloat16):
+            audio, frames, lengths = model.soft_audio(batch.mels, batch.lengths)
+        return Encoded([], [clip.float() for clip in audio], frames.float(), lengths)
     if batch.pixels is not None:
         return Encoded(list(model.soft_images(batch.pixels)), [])
     return Encoded([], [])

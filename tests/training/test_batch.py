@@ -1,0 +1,105 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from gemma3n import SettingsError
+from gemma3n.audio.mel import MelConfig
+from gemma3n.config import Config
+from gemma3n.tokenizer import Tokenizer
+from pipelines.settings import TrainJob
+from pipelines.training.batch import Collator, rescaled
+from pipelines.training.examples import Example, Kind, fitting, read_examples
+
+PROMPTS = {Kind.audio: "Transcribe: <audio>", Kind.image: "<image>"}
+
+
+@pytest.fixture
+def examples(make_job: Callable[..., TrainJob]) -> dict[Kind, list[Example]]:
+    found = read_examples(make_job("unused").train)
+    return {kind: [example for example in found if example.kind is kind] for kind in Kind}
+
+
+@pytest.fixture
+def collate(checkpoint_folder: Path) -> Collator:
+    config = Config.from_folder(checkpoint_folder)
+    tokenizer = Tokenizer(checkpoint_folder, config)
+    return Collator(tokenizer, MelConfig(), 256, PROMPTS)
+
+
+def test_a_row_is_its_chat_prompt_and_the_answer_with_its_closing_token(
+    collate: Collator, examples: dict[Kind, list[Example]]
+) -> None:
+    batch = collate(examples[Kind.text], "")
+    for row, example in enumerate(examples[Kind.text]):
+        said = batch.token_ids[row][batch.answers[row]].tolist()
+        assert collate.tokenizer.decode(said) == example.answer
+        assert said[-1] == collate.tokenizer.stop_ids[-1]
+        asked = batch.token_ids[row][(batch.positions[row] >= 0) & ~batch.answers[row]].tolist()
+        assert str(example.prompt) in collate.tokenizer.decode(asked)
+        real = batch.positions[row][batch.positions[row] >= 0]
+        assert real.tolist() == list(range(len(real)))
+
+
+def test_media_get_the_prompt_of_their_kind_and_their_places(
+    collate: Collator, examples: dict[Kind, list[Example]]
+) -> None:
+    clips, images = collate(examples[Kind.audio], ""), collate(examples[Kind.image], "")
+    assert ((clips.token_ids == 529).sum(1) == 188).all()
+    assert ((images.token_ids == 513).sum(1) == 256).all()
+    assert clips.mels is not None
+    assert clips.lengths is not None
+    assert clips.mels.shape[1] == clips.lengths.max()
+    assert images.pixels is not None
+    assert images.pixels.shape[1:] == (3, 256, 256)
+    assert images.pixels.max() <= 1
+
+
+def test_augmentation_depends_on_salt_and_row_alone(
+    collate: Collator, examples: dict[Kind, list[Example]]
+) -> None:
+    for kind in (Kind.audio, Kind.image):
+        some = examples[kind][:2]
+        one, again, other = collate(some, "7"), collate(some, "7"), collate(some, "8")
+        for found, same, changed in (
+            (one.mels, again.mels, other.mels),
+            (one.pixels, again.pixels, other.pixels),
+        ):
+            if found is not None and same is not None and changed is not None:
+                assert torch.equal(found, same)
+                assert found.shape != changed.shape or not torch.equal(found, changed)
+
+
+def test_an_alignment_follows_the_speed_of_its_clip() -> None:
+    assert rescaled("AH:4 B:6", 1.0, 0.5) == "AH:2 B:3"
+    assert rescaled("AH:1 B:1 SIL:8", 1.0, 1.1) == "AH:1 B:1 SIL:9"
+
+
+def test_clips_that_a_prompt_has_no_places_for_are_left_out(
+    examples: dict[Kind, list[Example]], checkpoint_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = Config.from_folder(checkpoint_folder)
+    config.audio_soft_tokens_per_image = 10  # 1.6 s
+    kept = fitting(examples[Kind.audio], config)
+    assert kept
+    assert max(example.seconds for example in kept) <= 1.6
+    assert f"{len(examples[Kind.audio]) - len(kept)} clips of more than 1.6 s" in caplog.text
+
+
+def test_manifests_that_cannot_be_learned_from_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    for line, message in (
+        ({"prompt": "hi"}, "one example has an answer"),
+        ({"audio": ["a.wav", "b.wav"], "text": "two"}, "has 2 clips"),
+        ({"text": "no question"}, "cannot be learned from: .* nothing to work on"),
+    ):
+        path.write_text(json.dumps(line))
+        with pytest.raises(SettingsError, match=message):
+            read_examples([str(path)])
+    path.write_text("")
+    with pytest.raises(SettingsError, match="the manifests hold no line"):
+        read_examples([str(path)])
+    with pytest.raises(SettingsError, match=r"manifest 'absent\.jsonl' does not exist"):
+        read_examples(["absent.jsonl"])

@@ -1,5 +1,5 @@
 # `make demo` and `make test` set everything up themselves, in .venv; a second run starts at once.
-.PHONY: setup fmt check test test-slow golden demo
+.PHONY: setup fmt check test test-slow golden demo nano-data nano nano-quick
 
 bin := .venv/bin
 stamp := .venv/.installed
@@ -31,6 +31,17 @@ test-slow: $(stamp)
 golden: $(stamp)
 	$(bin)/python tests/golden/copy_reference.py "$(FROM)"
 	$(bin)/python tests/golden/train_tokenizer.py
+
+# The nano checkpoint: its data (needs espeak-ng, flite, apt-get and npm), then its training.
+nano-data: $(stamp)
+	$(bin)/python -m pipelines.nano.data
+
+nano: nano-data
+	$(bin)/python -m pipelines.nano.recipe --minutes 150
+
+nano-quick: $(stamp)
+	$(bin)/python -m pipelines.nano.data --quick --out outputs/nano-quick/data
+	$(bin)/python -m pipelines.nano.recipe --quick --data outputs/nano-quick/data --out outputs/nano-quick/runs
 
 demo: $(stamp)
 	$(bin)/gemma3n transcribe tests/samples/audio/manifest.jsonl model=$(model) \

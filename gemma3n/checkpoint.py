@@ -81,6 +81,15 @@ class Checkpoint:
         """Entries under one of our prefixes (`text`, `vision`, `embed_audio`, ...)."""
         return {n: e for n, e in self.entries.items() if n.startswith(prefix + ".")}
 
+    def released(self, name: str) -> str:
+        """How this checkpoint's files spell our `name`, whether or not they hold it."""
+        if name in self.entries:
+            return self.entries[name].released
+        part, rest = name.split(".", 1)
+        for entry in self.part(part).values():
+            return entry.released.removesuffix(entry.name.removeprefix(part + ".")) + rest
+        return next(t for t, ours in PREFIXES.items() if ours == part + ".") + rest
+
     def tensor(self, name: str) -> "Tensor":
         """A view of one tensor in its mapped file; nothing is read until it is used."""
         from safetensors import safe_open
@@ -94,8 +103,7 @@ class Checkpoint:
     def _files(self) -> list[Path]:
         index = self.folder / "model.safetensors.index.json"
         if index.is_file():
-            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-            files = sorted(self.folder / name for name in names)
+            files = sorted(self.folder / name for name in _shards(index))
         else:
             files = sorted(self.folder.glob("*.safetensors"))
         if not files:
@@ -109,6 +117,21 @@ class Checkpoint:
                 "Download the missing shards."
             )
         return files
+
+
+def _shards(index: Path) -> set[str]:
+    """Names of the files that an index names."""
+    try:
+        raw = json.loads(index.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SettingsError(f"'{index}' is not JSON: {error}. Download it again.") from error
+    names = raw.get("weight_map") if isinstance(raw, dict) else None
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        raise SettingsError(
+            f"'{index}' has no weight_map of tensor names to file names, so it is no index of "
+            "shards. Download it again; if all weights are in one file, take it away."
+        )
+    return set(names.values())
 
 
 def read_header(path: Path) -> list[Entry]:
@@ -131,24 +154,36 @@ def read_header(path: Path) -> list[Entry]:
             raise SettingsError(
                 f"'{path}' is not a safetensors file: its header is no JSON. Download it again."
             ) from error
-    header.pop("__metadata__", None)
-    end = max((info["data_offsets"][1] for info in header.values()), default=0)
+    try:
+        header.pop("__metadata__", None)
+        entries = [
+            Entry(
+                _our_name(name, path),
+                name,
+                path,
+                info["dtype"],
+                tuple(info["shape"]),
+                8 + length + info["data_offsets"][0],
+            )
+            for name, info in header.items()
+        ]
+        end = max((info["data_offsets"][1] for info in header.values()), default=0)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise SettingsError(
+            f"'{path}' is not a safetensors file: its header does not say dtype, shape and "
+            "data_offsets of every tensor. Download it again."
+        ) from error
+    if strange := {entry.dtype for entry in entries} - _BITS.keys():
+        raise SettingsError(
+            f"'{path}' holds tensors of type {', '.join(map(str, sorted(strange)))}; accepted are "
+            f"{', '.join(_BITS)}. Convert it, or use the released checkpoint."
+        )
     if 8 + length + end > size:
         raise SettingsError(
             f"'{path}' has {size} bytes, but its header speaks of {8 + length + end}. "
             "The download broke off: get it again."
         )
-    return [
-        Entry(
-            _our_name(name, path),
-            name,
-            path,
-            info["dtype"],
-            tuple(info["shape"]),
-            8 + length + info["data_offsets"][0],
-        )
-        for name, info in header.items()
-    ]
+    return entries
 
 
 def _our_name(released: str, path: Path) -> str:

@@ -8,8 +8,10 @@ state what differs. Both spellings of released files are read: the older one (`r
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from inspect import formatannotation
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 from gemma3n.errors import SettingsError
 
@@ -18,6 +20,7 @@ FULL = "full_attention"
 _PERIOD = 5  # every fifth layer sees the whole context
 _SPARSE_PREFIX = 10  # layers with activation sparsity, where the file does not say
 _SPARSITY = 0.95
+_OTHER_MODEL = "This is another model's config: use that of a Gemma 3n checkpoint."
 
 
 @dataclass
@@ -54,7 +57,9 @@ class TextConfig:
     def __post_init__(self) -> None:
         layers = self.num_hidden_layers
         if layers < 1:
-            raise SettingsError(f"num_hidden_layers={layers}; a decoder needs at least 1 layer.")
+            raise SettingsError(
+                f"num_hidden_layers={layers}; a decoder needs at least 1 layer. Raise it."
+            )
         self.intermediate_size = self.intermediate_size or [16_384] * layers
         self.layer_types = self.layer_types or [
             SLIDING if (i + 1) % _PERIOD else FULL for i in range(layers)
@@ -71,19 +76,19 @@ class TextConfig:
                 )
         if unknown := set(self.layer_types) - {SLIDING, FULL}:
             raise SettingsError(
-                f"layer_types holds {sorted(unknown)}; a layer is '{SLIDING}' or '{FULL}'."
+                f"layer_types holds {sorted(unknown)}; a layer is '{SLIDING}' or '{FULL}'. "
+                "Correct it, or leave it out."
             )
         if not 0 <= self.num_kv_shared_layers < layers:
             raise SettingsError(
                 f"num_kv_shared_layers={self.num_kv_shared_layers}, but of {layers} layers "
-                f"0 to {layers - 1} may share."
+                f"0 to {layers - 1} may share. Lower it."
             )
         own = self.layer_types[: self.first_shared_layer]
         if lacking := set(self.layer_types[self.first_shared_layer :]) - set(own):
             raise SettingsError(
                 f"the KV-sharing layers are of types {sorted(lacking)}, which no earlier layer "
-                "has. "
-                "Lower num_kv_shared_layers, or change layer_types."
+                "has. Lower num_kv_shared_layers, or change layer_types."
             )
 
     @property
@@ -163,8 +168,9 @@ class Config:
         """
         path = folder / "config.json"
         if not folder.is_dir():
+            what = "is a file, not a folder" if folder.exists() else "does not exist"
             raise SettingsError(
-                f"model folder '{folder}' does not exist. Give the folder of a Gemma 3n "
+                f"model folder '{folder}' {what}. Give the folder of a Gemma 3n "
                 "checkpoint, the one with config.json in it."
             )
         if not path.is_file():
@@ -177,8 +183,13 @@ class Config:
         except ValueError as error:
             raise SettingsError(f"'{path}' is not JSON: {error}. Download it again.") from error
         if not isinstance(raw, dict):
-            raise SettingsError(f"'{path}' holds a {type(raw).__name__}; a config is an object.")
-        return cls.from_dict(raw)
+            raise SettingsError(
+                f"'{path}' holds a {type(raw).__name__}; a config is an object. Download it again."
+            )
+        try:
+            return cls.from_dict(raw)
+        except SettingsError as error:
+            raise SettingsError(f"'{path}': {error}") from None
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "Config":
@@ -191,15 +202,15 @@ class Config:
         if kind not in ("gemma3n", "gemma3n_text"):
             raise SettingsError(
                 f"model_type is {kind!r}; accepted are 'gemma3n' and 'gemma3n_text'. "
-                "This is another model's checkpoint."
+                + _OTHER_MODEL
             )
         if kind == "gemma3n_text":
             return cls(text=_text(raw), vision=None, audio=None, raw=dict(raw))
-        vision, audio = raw.get("vision_config"), raw.get("audio_config")
+        vision, audio = _section(raw, "vision_config"), _section(raw, "audio_config")
         return cls(
-            text=_text(raw.get("text_config") or {}),
-            vision=None if vision is None else VisionConfig(**_known(VisionConfig, vision)),
-            audio=None if audio is None else AudioConfig(**_known(AudioConfig, audio)),
+            text=_text(_section(raw, "text_config") or {}),
+            vision=None if vision is None else VisionConfig(**_checked(VisionConfig, vision)),
+            audio=None if audio is None else AudioConfig(**_checked(AudioConfig, audio)),
             raw=dict(raw),
             **_ids(raw),
         )
@@ -211,42 +222,79 @@ def _known(part: type, raw: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in raw.items() if key in names and value is not None}
 
 
+def _checked(part: type, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries that `part` has a field for, each of that field's type."""
+    known = _known(part, raw)
+    for entry in fields(part):
+        if entry.name in known and not _fits(known[entry.name], entry.type):
+            raise SettingsError(
+                f"{entry.name}={known[entry.name]!r}; it must be of type "
+                f"{formatannotation(entry.type)}. Correct it, or download the file again."
+            )
+    return known
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if isinstance(kind, UnionType):
+        return any(_fits(value, one) for one in get_args(kind))
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(_fits(one, *get_args(kind)) for one in value)
+    if isinstance(value, bool):  # to Python it is a whole number
+        return kind is bool
+    return isinstance(value, int | float if kind is float else get_origin(kind) or kind)
+
+
+def _section(raw: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+    value = raw.get(key)
+    if value is not None and not isinstance(value, Mapping):
+        raise SettingsError(
+            f"{key}={value!r}; it must be an object. Correct it, or download the file again."
+        )
+    return value
+
+
 def _ids(raw: Mapping[str, Any]) -> dict[str, Any]:
     parts = {"text", "vision", "audio", "raw"}
-    return {key: value for key, value in _known(Config, raw).items() if key not in parts}
+    return _checked(Config, {key: value for key, value in raw.items() if key not in parts})
 
 
 def _text(raw: Mapping[str, Any]) -> TextConfig:
     known = _known(TextConfig, raw)
     layers = known.get("num_hidden_layers", TextConfig.num_hidden_layers)
     for name in ("intermediate_size", "activation_sparsity_pattern"):
-        if isinstance(known.get(name), int | float):
+        if isinstance(known.get(name), int | float) and isinstance(layers, int):
             known[name] = [known[name]] * layers
-    if isinstance(known.get("eos_token_id"), list):
-        known["eos_token_id"] = known["eos_token_id"][0]
-    known.update(_rope(raw))
+    match known.get("eos_token_id"):
+        case [first, *_]:
+            known["eos_token_id"] = first
+    known = _checked(TextConfig, known | _rope(raw))
     if "final_logit_softcapping" in raw:
         known["final_logit_softcapping"] = raw["final_logit_softcapping"]
     activation = raw.get("hidden_activation") or "gelu_pytorch_tanh"
     if activation != "gelu_pytorch_tanh":
-        raise SettingsError(f"hidden_activation={activation!r}; only 'gelu_pytorch_tanh' exists.")
+        raise SettingsError(
+            f"hidden_activation={activation!r}; only 'gelu_pytorch_tanh' exists. {_OTHER_MODEL}"
+        )
     if raw.get("attention_bias"):
-        raise SettingsError("attention_bias=true; Gemma 3n attention has no biases.")
+        raise SettingsError(
+            f"attention_bias={raw['attention_bias']!r}; accepted is false, Gemma 3n has no such "
+            f"biases. {_OTHER_MODEL}"
+        )
     return TextConfig(**known)
 
 
-def _rope(raw: Mapping[str, Any]) -> dict[str, float]:
+def _rope(raw: Mapping[str, Any]) -> dict[str, Any]:
     """RoPE base frequencies from the newer spelling; the older one uses our own field names."""
-    parameters = raw.get("rope_parameters") or {}
-    scaling = raw.get("rope_scaling") or {}
+    parameters = _section(raw, "rope_parameters") or {}
+    scaling = _section(raw, "rope_scaling") or {}
     for entry in (scaling, *parameters.values()):
         if isinstance(entry, Mapping) and entry.get("rope_type", "default") != "default":
             raise SettingsError(
-                f"rope_type={entry['rope_type']!r}; Gemma 3n uses unscaled RoPE ('default')."
+                f"rope_type={entry['rope_type']!r}; accepted is 'default', unscaled. {_OTHER_MODEL}"
             )
     names = {FULL: "rope_theta", SLIDING: "rope_local_base_freq"}
     return {
-        names[kind]: float(entry["rope_theta"])
+        names[kind]: entry["rope_theta"]
         for kind, entry in parameters.items()
-        if kind in names and "rope_theta" in entry
+        if kind in names and isinstance(entry, Mapping) and "rope_theta" in entry
     }

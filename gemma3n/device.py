@@ -2,10 +2,8 @@
 
 import torch
 
+from gemma3n.choices import FLOAT16, NO_FLOAT16, Device, Precision
 from gemma3n.errors import SettingsError
-
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def resolve_device(device: str) -> torch.device:
@@ -15,8 +13,9 @@ def resolve_device(device: str) -> torch.device:
         SettingsError: an unknown device, or one that this machine lacks.
     """
     kind = device.split(":")[0]
-    if kind not in DEVICES:
-        raise SettingsError(f"device='{device}'; accepted are {', '.join(DEVICES)} and cuda:N.")
+    if kind not in Device.__members__:
+        names = ", ".join(Device.__members__)
+        raise SettingsError(f"device='{device}'; accepted are {names} and cuda:N.")
     here = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
@@ -39,13 +38,11 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     Raises:
         SettingsError: float16, which overflows in this model, or an unknown precision.
     """
-    if precision in ("float16", "fp16", "half"):
-        raise SettingsError(
-            "precision='float16' overflows in Gemma 3n: vision convolutions and squared stream "
-            "magnitudes leave its range. Use bfloat16 (same size) or float32."
-        )
-    if precision not in PRECISIONS:
-        raise SettingsError(f"precision='{precision}'; accepted are {', '.join(PRECISIONS)}.")
+    if precision in FLOAT16:
+        raise SettingsError(f"precision={precision}: {NO_FLOAT16}")
+    if precision not in Precision.__members__:
+        names = ", ".join(Precision.__members__)
+        raise SettingsError(f"precision='{precision}'; accepted are {names}.")
     if precision == "float32" or (precision == "auto" and not _native_bfloat16(device)):
         return torch.float32
     return torch.bfloat16

@@ -1,4 +1,4 @@
-"""The two kinds of mistake a caller can make; anything else that is raised is a bug of ours."""
+"""The two kinds of mistake in what a caller brings: one input, or what was asked for as a whole."""
 
 
 class InputError(ValueError):

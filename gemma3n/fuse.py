@@ -60,10 +60,11 @@ def padded_clip(soft: Tensor, embedder: Embedder, tokens: int) -> Tensor:
     Raises:
         InputError: the clip has more soft tokens than a prompt holds places for.
     """
+    soft = soft.to(embedder.embedding_projection.weight)  # it may come from another process
     missing = tokens - len(soft)
     if missing < 0:
         raise InputError(
-            f"a clip has {len(soft)} soft tokens; one clip may have {tokens} (30 s). Split it."
+            f"a clip has {len(soft)} soft tokens; one may have {tokens}, 160 ms each. Split it."
         )
     last = torch.tensor([embedder.first_id + embedder.ids - 1], device=soft.device)
     return torch.cat([soft, embedder.hard(last).to(soft.dtype).expand(missing, -1)])
@@ -90,6 +91,12 @@ def fill(
         raise InputError(
             f"the prompt has places for {wanted} {what} soft tokens, but {given} came with it. "
             f"Give one {what} for each mark in the prompt."
+        )
+    width = embeddings.shape[-1]
+    if strange := [list(tokens.shape) for tokens in soft if tokens.shape[1:] != (width,)]:
+        raise InputError(
+            f"{what} soft tokens have shape {strange[0]}; accepted is [tokens, {width}]. "
+            "Make them with the model that reads them."
         )
     if not soft:
         return embeddings

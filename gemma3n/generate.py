@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from gemma3n.config import TextConfig
 from gemma3n.errors import InputError
+from gemma3n.sampling import Sampling
 from gemma3n.text.cache import EMPTY, KVCache
 from gemma3n.text.decoder import Running
 
@@ -24,18 +26,6 @@ class Prompt:
     token_ids: Sequence[int]
     embeddings: Tensor | None = None  # [seq, hidden], fused; None for a prompt of text only
     seed: int = 0  # of this row's sampling, so that batch mates do not matter
-
-
-@dataclass
-class Sampling:
-    """How the next token is chosen, and when a row ends."""
-
-    max_new_tokens: int = 256
-    temperature: float = 0.0  # 0 takes the most likely token
-    top_k: int = 0  # of the so many most likely tokens; 0 for all
-    top_p: float = 1.0  # of the fewest tokens that together have this probability
-    stop: Sequence[str] = ()  # texts that end a row; they are not part of it
-    stop_ids: Sequence[int] | None = None  # None: the tokenizer's ends of turn and sequence
 
 
 @dataclass
@@ -74,7 +64,9 @@ def complete(
     """
     if not prompts:
         return []
-    _check(prompts, model.config.text.max_position_embeddings)
+    for prompt in prompts:
+        check_length(len(prompt.token_ids), model.config.text.max_position_embeddings)
+        _check_prompt(prompt, model.config.text)
     rows = _Rows(model, prompts, sampling, on_token)
     decoder, device = model.text, model.device
     cache = KVCache(model.config.text, len(prompts), model.dtype, device)
@@ -98,7 +90,7 @@ def complete(
             return rows.completions
         token_ids = torch.tensor(chosen, device=device)[:, None]
         position = position + 1
-        hidden = decoder(token_ids, model.embed(token_ids), position, cache, size)
+        hidden = decoder(token_ids, model.embed_tokens(chosen), position, cache, size)
 
 
 class _Rows:
@@ -140,8 +132,8 @@ class _Rows:
 
     def _append(self, row: int, token: int, logprob: float) -> None:
         answer = self.completions[row]
-        if self.room[row] == 0 or token in self.stop_ids:
-            self._finish(row, "length" if self.room[row] == 0 else "stop")
+        if token in self.stop_ids:
+            self._finish(row, "stop")
             return
         answer.token_ids.append(token)
         answer.logprobs.append(logprob)
@@ -189,16 +181,38 @@ def sample(logits: Tensor, sampling: Sampling, draws: Tensor) -> Tensor:
     return ids.gather(1, place).squeeze(1)
 
 
-def _check(prompts: Sequence[Prompt], context: int) -> None:
-    for prompt in prompts:
-        length = len(prompt.token_ids)
-        if length == 0:
-            raise InputError("the prompt is empty; give at least one token.")
-        if length >= context:
-            raise InputError(
-                f"the prompt has {length} tokens, {length - context + 1} too many: the context "
-                f"holds {context} and an answer needs 1. Shorten the text, or use fewer media."
-            )
+def check_length(length: int, context: int) -> None:
+    """Refuse a prompt that cannot be answered.
+
+    Args:
+        length: of the prompt, in tokens.
+        context: tokens that prompt and answer may have together.
+
+    Raises:
+        InputError: it is empty, or leaves no room for an answer.
+    """
+    if length == 0:
+        raise InputError("the prompt is empty; give at least one token.")
+    if length >= context:
+        raise InputError(
+            f"the prompt has {length} tokens, {length - context + 1} too many: the context "
+            f"holds {context} and an answer needs 1. Shorten the text, or use fewer media."
+        )
+
+
+def _check_prompt(prompt: Prompt, text: TextConfig) -> None:
+    worst = max(prompt.token_ids, key=lambda token: max(token, -token * text.vocab_size))
+    if not 0 <= worst < text.vocab_size:
+        raise InputError(
+            f"the prompt holds token id {worst}; accepted are 0 to {text.vocab_size - 1}. "
+            "Use the tokenizer of this checkpoint."
+        )
+    expected = (len(prompt.token_ids), text.hidden_size)
+    if prompt.embeddings is not None and tuple(prompt.embeddings.shape) != expected:
+        raise InputError(
+            f"the prompt's embeddings have shape {list(prompt.embeddings.shape)}; accepted is "
+            f"{list(expected)}, one for each token. Make them with `fuse`."
+        )
 
 
 def _left_padded(model: "Gemma3n", prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor, Tensor]:

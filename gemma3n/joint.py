@@ -40,7 +40,7 @@ def joint_loss(
         sizes: nested sizes and their weights.
 
     Returns:
-        A scalar: the mean over answer tokens, in nats.
+        A scalar: each size's mean over answer tokens, in nats, times its weight, summed.
     """
     # The token at t is said by the hidden state at t - 1.
     said, targets = answers[:, 1:], token_ids[:, 1:][answers[:, 1:]]

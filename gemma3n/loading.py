@@ -7,7 +7,7 @@ from pathlib import Path
 from gemma3n.checkpoint import PARTS, Checkpoint
 from gemma3n.device import resolve_device, resolve_precision
 from gemma3n.errors import SettingsError
-from gemma3n.matformer import NestedSize, resolve_size
+from gemma3n.matformer import FULL_SIZE, NestedSize, resolve_size
 from gemma3n.memory import largest_within
 from gemma3n.model import Gemma3n
 from gemma3n.weights import Target
@@ -51,6 +51,10 @@ def load(
         raise SettingsError(f"ple='{ple}'; accepted are {', '.join(PLE_PLACEMENTS)}.")
     where = resolve_device(device)
     dtype = resolve_precision(precision, where)
+    if budget_gb is not None and nested not in ("full", FULL_SIZE):
+        raise SettingsError(
+            f"nested={nested!r} and budget_gb={budget_gb:g} both choose a size. Give one of them."
+        )
     checkpoint = Checkpoint(folder)
     chosen = _chosen_parts(checkpoint, parts)
     if budget_gb is not None:

@@ -8,6 +8,7 @@ import difflib
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from gemma3n.config import Config, TextConfig
 from gemma3n.errors import SettingsError
@@ -32,6 +33,25 @@ class NestedSize:
     widths: int | tuple[int, ...] | None = None
     name: str = field(default="", compare=False)
 
+    def __post_init__(self) -> None:
+        # Lists are welcome, but a size is a key of dictionaries.
+        object.__setattr__(self, "skip", tuple(sorted(set(self.skip))))
+        if self.widths is not None and not isinstance(self.widths, int):
+            object.__setattr__(self, "widths", tuple(self.widths))
+
+    @property
+    def label(self) -> str:
+        """Its name; for one without, `skip=5,6 widths=256*3,512*10`."""
+        parts = []
+        if self.skip:
+            parts.append(f"skip={','.join(map(str, self.skip))}")
+        if isinstance(self.widths, int):
+            parts.append(f"widths={self.widths}")
+        elif self.widths is not None:
+            runs = ((width, len(list(same))) for width, same in groupby(self.widths))
+            parts.append(f"widths={','.join(f'{width}*{times}' for width, times in runs)}")
+        return self.name or " ".join(parts) or "full"
+
     @classmethod
     def from_skip(
         cls, skip: Iterable[int], widths: int | Iterable[int] | None = None, name: str = ""
@@ -42,7 +62,7 @@ class NestedSize:
         NestedSize(skip=(20, 21, 22, 23, 24), widths=8192, name='')
         """
         chosen = widths if widths is None or isinstance(widths, int) else tuple(widths)
-        return cls(tuple(sorted(set(skip))), chosen, name)
+        return cls(tuple(skip), chosen, name)
 
     @classmethod
     def from_layers(
@@ -188,6 +208,8 @@ def resolve_size(nested: str | NestedSize, config: Config) -> NestedSize:
     if isinstance(nested, NestedSize):
         nested.check(config.text)
         return nested
+    if not isinstance(nested, str):
+        raise SettingsError(f"nested={nested!r}; give the name of a size, or a NestedSize.")
     named = named_sizes(config)
     if nested.lower() in ("small", "e2b") and len(named) == 1:
         logger.info("this checkpoint names no nested sizes, so nested=%s is the full model", nested)

@@ -91,10 +91,14 @@ def largest_within(
         smallest = min(needs, key=needs.__getitem__)
         raise SettingsError(
             f"nested.budget_gb={budget_gb:g}, but the smallest size '{smallest}' needs "
-            f"{needs[smallest] / GB:.2f} GB with {', '.join(parts)}. Raise the budget, leave parts "
+            f"{_readable(needs[smallest])} with {', '.join(parts)}. Raise the budget, leave parts "
             "out, or choose a lower precision."
         )
     return resolve_size(max(fitting, key=needs.__getitem__), checkpoint.config)
+
+
+def _readable(size: int) -> str:
+    return f"{size / GB:.2f} GB" if size >= 0.1 * GB else f"{size / 1e6:.2f} MB"
 
 
 def kv_cache_bytes(

@@ -9,17 +9,20 @@ import torch
 from torch import Tensor, nn
 
 from gemma3n.audio.conformer import Conformer
+from gemma3n.audio.mel import tokens_for
 from gemma3n.chat import Mark, Turn, parse_template
 from gemma3n.checkpoint import Checkpoint
 from gemma3n.config import AudioConfig, VisionConfig
 from gemma3n.errors import InputError, SettingsError
 from gemma3n.fuse import Embedder, image_sequence, with_hard_rows, with_soft_tokens
-from gemma3n.generate import Completion, Prompt, Sampling, complete
+from gemma3n.generate import Completion, Prompt, complete
 from gemma3n.matformer import NestedSize, resolve_size
+from gemma3n.sampling import Sampling
 from gemma3n.text.cache import EMPTY
 from gemma3n.text.decoder import Decoder, Running
 from gemma3n.tokenizer import Tokenizer
 from gemma3n.vision.mobilenet import MobileNet
+from gemma3n.vision.pixels import RESOLUTIONS
 from gemma3n.weights import Target, load_decoder, load_module
 
 Tower = TypeVar("Tower", bound=nn.Module)
@@ -97,8 +100,8 @@ class Gemma3n:
 
     @property
     def size_name(self) -> str:
-        """Name of the loaded nested size, `custom` for one without."""
-        return self.size.name or "custom"
+        """Name of the loaded nested size, or what it skips and how wide it is."""
+        return self.size.label
 
     @torch.inference_mode()
     def audio_features(
@@ -127,7 +130,16 @@ class Gemma3n:
 
         Returns:
             [n, channels, 16, 16]
+
+        Raises:
+            InputError: another shape or size.
         """
+        sides = [[size, size] for size in RESOLUTIONS]
+        if pixels.ndim != 4 or pixels.shape[1] != 3 or list(pixels.shape[2:]) not in sides:
+            raise InputError(
+                f"pixels have shape {list(pixels.shape)}; accepted is [n, 3, size, size] with size "
+                f"{', '.join(map(str, RESOLUTIONS))}. Make them with gemma3n.image_pixels."
+            )
         scaled = pixels.to(self.device).to(self.dtype)
         if pixels.dtype == torch.uint8:
             scaled = (pixels.to(self.device).float() / 255).to(self.dtype)
@@ -151,19 +163,15 @@ class Gemma3n:
             >>> audio = model.encode_audio([mel])
             >>> model.generate(["Transcribe: <audio>"], audio=[audio], max_new_tokens=200)
         """
-        if not mels:
+        if len(mels) == 0:
             return []
         clips = [torch.as_tensor(mel) for mel in mels]
+        for clip in clips:
+            self._check_clip(clip)
         lengths = torch.tensor([len(clip) for clip in clips])
         batch = nn.utils.rnn.pad_sequence(clips, batch_first=True)
         mask = torch.arange(batch.shape[1]) < lengths[:, None]
         features, real = self.audio_features(batch, mask, lengths)
-        limit = self.config.audio_soft_tokens_per_image
-        if real.shape[1] > limit:
-            worst = int(real.sum(1).max())
-            raise InputError(
-                f"a clip has {worst} soft tokens; one clip may have {limit} (30 s). Split it."
-            )
         embedder = self._embedder("audio")
         return [embedder.soft(clip[keep]) for clip, keep in zip(features, real, strict=True)]
 
@@ -177,6 +185,9 @@ class Gemma3n:
         Returns:
             [n, 256, hidden]
 
+        Raises:
+            InputError: another shape or size.
+
         Example:
             >>> image = model.encode_images(pixels)
             >>> model.generate(["Describe this: <image>"], images=[image])
@@ -186,16 +197,23 @@ class Gemma3n:
     @torch.inference_mode()
     def embed(self, token_ids: Tensor) -> Tensor:
         """Embeddings [batch, seq, hidden] of int64 [batch, seq]; media ids have their hard rows."""
+        token_ids = token_ids.to(self.device)
         media = [m for m in ("vision", "audio") if getattr(self.config, m) is not None]
         embedders = [self._embedder(medium) for medium in media]
         return with_hard_rows(self.text.embed(token_ids), token_ids, embedders)
+
+    def embed_tokens(self, token_ids: Sequence[int]) -> Tensor:
+        """Embeddings [rows, 1, hidden] of one id a row; ids on the host spare a question to it."""
+        ids = torch.tensor(token_ids, device=self.device)[:, None]
+        is_text = max(token_ids) < self.config.text.vocab_size_per_layer_input
+        return self.text.embed(ids) if is_text else self.embed(ids)
 
     @torch.inference_mode()
     def fuse(
         self,
         token_ids: Sequence[int],
         audio: Sequence[Tensor] = (),
-        images: Sequence[Tensor] = (),
+        images: Sequence[Tensor] | Tensor = (),
     ) -> Tensor:
         """One row's token ids and soft tokens -> fused embeddings.
 
@@ -211,7 +229,7 @@ class Gemma3n:
             InputError: media and places do not match.
         """
         ids = torch.tensor([list(token_ids)], device=self.device)
-        return self._fused(ids, images, audio)[0]
+        return self._fused(ids, list(images), list(audio))[0]
 
     @torch.inference_mode()
     def logits(
@@ -275,16 +293,29 @@ class Gemma3n:
 
         Raises:
             InputError: media and marks do not match, or a prompt does not fit.
+            TypeError: one prompt instead of a list of them.
 
         Example:
             >>> model.generate(["Say hello."], max_new_tokens=8)
         """
-        rows = []
+        if isinstance(prompts, str):  # it would be answered letter by letter
+            raise TypeError(
+                f"prompts is the string {prompts!r}, but a list of prompts is answered. "
+                "Give [prompt], also for one."
+            )
         seeds = [seed] * len(prompts) if isinstance(seed, int) else seed
-        for n, prompt in enumerate(prompts):
+        clips = [()] * len(prompts) if audio is None else audio
+        pictures = [()] * len(prompts) if images is None else images
+        for what, given in (("audio", clips), ("images", pictures), ("seed", seeds)):
+            if len(given) != len(prompts):
+                raise InputError(
+                    f"{what} has {len(given)} entries for {len(prompts)} prompts. "
+                    "Give one a prompt, an empty list where there is none."
+                )
+        rows = []
+        for prompt, heard, seen, one in zip(prompts, clips, pictures, seeds, strict=True):
             ids = self._prompt_ids(prompt, chat)
-            fused = self.fuse(ids, audio[n] if audio else (), list(images[n]) if images else ())
-            rows.append(Prompt(ids, fused, seeds[n]))
+            rows.append(Prompt(ids, self.fuse(ids, heard, seen), int(one)))
         done = self.complete(rows, Sampling(**sampling), nested, on_token)  # type: ignore[arg-type]
         return [answer.text for answer in done]
 
@@ -378,7 +409,8 @@ class Gemma3n:
 
     def _tower(self, prefix: str, build: Callable[[], Tower]) -> Tower:
         """A module of the checkpoint, loaded once however many threads ask for it."""
-        with self._lock:
+        # Loaded here and not as inference tensors, whoever asks first: they can still be trained.
+        with self._lock, torch.inference_mode(False):
             if prefix not in self._towers:
                 self._towers[prefix] = load_module(self.checkpoint, prefix, build, self.target)
             return self._towers[prefix]  # type: ignore[return-value]
@@ -387,6 +419,22 @@ class Gemma3n:
         if part not in self.parts or config is None:
             raise self._left_out(part)
         return config
+
+    def _check_clip(self, mel: Tensor) -> None:
+        if self.config.audio is None:
+            raise self._left_out("audio")
+        bins = self.config.audio.input_feat_size
+        if mel.ndim != 2 or mel.shape[1] != bins or not len(mel):
+            raise InputError(
+                f"a clip's mel has shape {list(mel.shape)}; accepted is [frames, {bins}]. "
+                "Make it with gemma3n.log_mel, and give a list of clips."
+            )
+        tokens = tokens_for(len(mel), self.config.audio)
+        if tokens > (limit := self.config.audio_soft_tokens_per_image):
+            raise InputError(
+                f"a clip has {tokens} soft tokens; one clip may have {limit}, 160 ms each. "
+                "Split it."
+            )
 
     def _left_out(self, part: str) -> SettingsError:
         return SettingsError(

@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from torch import Tensor
@@ -33,7 +34,7 @@ def slice_checkpoint(folder: str | Path, nested: str | NestedSize, output: str |
         The folder.
 
     Raises:
-        SettingsError: no such checkpoint or size, or `output` is taken.
+        SettingsError: no such checkpoint or size, or `output` is taken or cannot be made.
 
     Example:
         >>> slice_checkpoint("gemma-3n-E4B-it", "small", "my-e2b")
@@ -45,19 +46,22 @@ def slice_checkpoint(folder: str | Path, nested: str | NestedSize, output: str |
             f"output='{output}' exists and is not an empty folder. Choose another name, or "
             "empty it."
         )
-    partial = output.with_name(output.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        beside = TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent)
+    except OSError as error:
+        raise SettingsError(
+            f"output='{output}' cannot be made: {error.strerror}. Choose another folder."
+        ) from error
+    with beside as inside:
+        partial = Path(inside, output.name)  # whose mode is as usual; `inside` is ours alone
+        partial.mkdir()
         _copy_companions(checkpoint.folder, partial)
         write_json(partial / "config.json", sliced_config(checkpoint, size))
         write_shards(partial, list(_outputs(checkpoint, size)))
         if output.exists():
             output.rmdir()
         partial.rename(output)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     return output
 
 

@@ -80,6 +80,11 @@ def load_decoder(
         SettingsError: as for `load_module`.
     """
     began = time.perf_counter()
+    if checkpoint.config.raw.get("tie_word_embeddings") is False:
+        raise SettingsError(
+            f"'{checkpoint.folder}' has an output head of its own (tie_word_embeddings=false); "
+            "Gemma 3n's is its text embedding. This is another model's checkpoint."
+        )
     config = checkpoint.config.text
     ple = config.hidden_size_per_layer_input
     table_shape = (config.vocab_size_per_layer_input, config.num_hidden_layers * ple)
@@ -149,24 +154,25 @@ def _compare(
     folder = checkpoint.folder
     if missing := wanted.keys() - have.keys() - _ABSENT_IS_ZERO:
         raise SettingsError(
-            f"'{folder}' lacks {_some(missing)}, which its config.json calls for. "
+            f"'{folder}' lacks {_some(checkpoint, missing)}, which its config.json calls for. "
             "Config and weights must be of one checkpoint: download both again."
         )
     if extra := have.keys() - wanted.keys():
         raise SettingsError(
-            f"'{folder}' holds {_some(extra)}, for which its config.json has no place. "
+            f"'{folder}' holds {_some(checkpoint, extra)}, for which its config.json has no place. "
             "Config and weights must be of one checkpoint: download both again."
         )
     for name, shape in have.items():
         if shape != wanted[name]:
             raise SettingsError(
-                f"'{name}' in '{folder}' has shape {list(shape)}, but its config.json makes it "
-                f"{list(wanted[name])}. Config and weights must be of one checkpoint."
+                f"'{checkpoint.released(name)}' in '{folder}' has shape {list(shape)}, but its "
+                f"config.json makes it {list(wanted[name])}. Config and weights must be of one "
+                "checkpoint: download both again."
             )
 
 
-def _some(names: Collection[str]) -> str:
-    shown = ", ".join(f"'{name}'" for name in sorted(names)[:_SHOWN])
+def _some(checkpoint: Checkpoint, names: Collection[str]) -> str:
+    shown = ", ".join(f"'{checkpoint.released(name)}'" for name in sorted(names)[:_SHOWN])
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more tensors"
 
 

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import groupby, islice
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,6 +17,7 @@ from stages.write import PARTS, Format, part_schema, replacing
 FAILURES = "failures.jsonl"
 TXT = "txt"
 TABLE = "results"  # with the format's name as extension
+_TXT_NAMES = "txt.json"  # beside the parts: the text files that are ours to take away again
 
 _BATCH = 1000  # items in memory at once
 _LONGEST_NAME = 200  # bytes; file systems allow 255, and endings come on top
@@ -44,7 +46,7 @@ def assemble(folder: Path, formats: Iterable[Format]) -> int:
     for kind in formats:
         match kind:
             case Format.txt:
-                _write_txt(folder / TXT, segments)
+                _write_txt(folder, segments)
             case Format.jsonl:
                 with replacing(folder / f"{TABLE}.jsonl") as file:
                     for item in _items(segments):
@@ -133,23 +135,34 @@ def _item_schema() -> pa.Schema:
 
 def _write_txt(folder: Path, segments: pa.Table) -> None:
     clear_txt(folder)
-    folder.mkdir(exist_ok=True)
-    names = txt_names(dict.fromkeys(segments["item"].to_pylist()))
+    items, errors = (segments[column].to_pylist() for column in ("item", "error_stage"))
+    names = txt_names(dict.fromkeys(items))
+    good = {item for item, error in zip(items, errors, strict=True) if error is None}
+    (folder / PARTS).mkdir(exist_ok=True)
+    with replacing(folder / PARTS / _TXT_NAMES) as listed:
+        listed.write((json.dumps([names[item] for item in sorted(good)]) + "\n").encode())
+    (folder / TXT).mkdir(exist_ok=True)
     for item in _items(segments):
         if item["text"] is not None:
-            file = folder / names[item["item"]]
+            file = folder / TXT / names[item["item"]]
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(item["text"] + "\n", encoding="utf-8")
 
 
 def clear_txt(folder: Path) -> None:
-    """Take away the text files of an earlier assembly, and folders that they leave empty."""
-    for path in sorted(folder.rglob("*"), reverse=True):  # the deepest first
-        if path.is_dir() and not path.is_symlink():
-            if not any(path.iterdir()):
-                path.rmdir()
-        elif path.suffix == ".txt":
-            path.unlink()
+    """Take away the text files that an earlier assembly wrote, and folders that they leave empty.
+
+    Args:
+        folder: of the run.
+    """
+    listed = folder / PARTS / _TXT_NAMES
+    names = json.loads(listed.read_text()) if listed.is_file() else []
+    for file in (folder / TXT / name for name in names):
+        file.unlink(missing_ok=True)
+        for above in file.relative_to(folder).parents[:-1]:
+            with suppress(OSError):  # it holds something else
+                (folder / above).rmdir()
+    listed.unlink(missing_ok=True)
 
 
 def txt_names(items: Iterable[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,16 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from gemma3n.config import Config
 from gemma3n.errors import SettingsError
+from gemma3n.matformer import NestedSize
 from gemma3n.memory import plan_memory
+from pipelines.exit_code import DONE
+from pipelines.nested import nested_size
+from pipelines.plan import check_context
 from pipelines.settings import BenchJob
 
+_REFUSAL = f"{SettingsError.__module__}.{SettingsError.__qualname__}: "  # in a traceback
 _MEMORY = ("VmHWM", "RssFile", "RssAnon")  # as the kernel calls them
 
 
@@ -31,44 +38,54 @@ def bench(job: BenchJob) -> int:
         Exit code.
 
     Raises:
-        SettingsError: not a Linux machine, or no such checkpoint, size or precision.
+        SettingsError: not a Linux machine, nothing to measure, no such checkpoint, size or
+            precision, or a run that failed.
     """
     if not Path("/proc/self/status").exists():
         raise SettingsError("bench reads memory from /proc, which only Linux has. Run it there.")
+    for name in ("prompt_tokens", "new_tokens", "repeat"):
+        if (value := getattr(job, name)) < 1:
+            raise SettingsError(f"{name}={value}; at least 1. Leave it out for the default.")
+    config = Config.from_folder(Path(job.model.path))
+    size = nested_size(job.nested, config)
+    check_context("prompt_tokens and new_tokens", job.prompt_tokens + job.new_tokens, config)
+    plan_memory(job.model.path, size)  # refuses a bad checkpoint in one line, at once
     wanted = {
         "folder": job.model.path,
-        "nested": job.nested.name,
+        "nested": asdict(size),
+        "budget_gb": job.nested.budget_gb,
         "precision": job.precision.value,
         "ple": job.ple.placement.value,
         "prompt_tokens": job.prompt_tokens,
         "new_tokens": job.new_tokens,
     }
-    plan_memory(job.model.path, job.nested.name)  # refuses a bad checkpoint in one line, at once
     runs = [_in_own_process(wanted) for _ in range(job.repeat)]
     if job.json:
         sys.stdout.write(json.dumps({"asked": wanted, "runs": runs}, indent=2) + "\n")
     else:
         Console(markup=False, highlight=False).print(_table(job, runs))
-    return 0
+    return DONE
 
 
-def measure(wanted: Mapping[str, Any]) -> dict[str, float]:
+def measure(wanted: Mapping[str, Any]) -> dict[str, Any]:
     """Load a checkpoint's text part, generate one row, and say what it took.
 
     Returns:
-        Seconds, tokens a second, and bytes. `over core` is the peak less the weights that a token
-        needs (all but the PLE table) and the KV cache.
+        The nested size; seconds, tokens a second, and bytes. `over core` is the peak less the
+        weights that a token needs (all but the PLE table) and the KV cache.
     """
     began = time.perf_counter()
     import torch
 
     import gemma3n
-    from gemma3n.generate import Prompt, Sampling
+    from gemma3n.generate import Prompt
+    from gemma3n.sampling import Sampling
 
     imported = time.perf_counter()
     model = gemma3n.load(
         wanted["folder"],
-        nested=wanted["nested"],
+        nested=NestedSize.from_skip(**wanted["nested"]),
+        budget_gb=wanted["budget_gb"],
         parts=["text"],
         precision=wanted["precision"],
         device="cpu",
@@ -93,6 +110,7 @@ def measure(wanted: Mapping[str, Any]) -> dict[str, float]:
     )
     core = plan.tier("device") + plan.tier("host")
     return {
+        "size": model.size_name,
         "import s": imported - began,
         "load s": loaded - imported,
         "first token s": times[0] - loaded,
@@ -113,15 +131,18 @@ def _memory() -> dict[str, float]:
     return {name: int(found[name].split()[0]) * 1024 for name in _MEMORY}
 
 
-def _in_own_process(wanted: Mapping[str, Any]) -> dict[str, float]:
+def _in_own_process(wanted: Mapping[str, Any]) -> dict[str, Any]:
     command = [sys.executable, "-m", "pipelines.bench", json.dumps(wanted)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise SettingsError(f"a run of the bench failed: {last.removeprefix(_REFUSAL)}")
     return json.loads(done.stdout)
 
 
-def _table(job: BenchJob, runs: list[dict[str, float]]) -> Table:
+def _table(job: BenchJob, runs: list[dict[str, Any]]) -> Table:
     table = Table(
-        title=f"{job.model.path}, nested={job.nested.name}: text, one row, {job.prompt_tokens} "
+        title=f"{job.model.path}, size {runs[0]['size']}: text, one row, {job.prompt_tokens} "
         f"prompt tokens and {job.new_tokens} new ones, {job.repeat} runs",
         box=SIMPLE_HEAD,
         title_justify="left",
@@ -129,7 +150,7 @@ def _table(job: BenchJob, runs: list[dict[str, float]]) -> Table:
     table.add_column("what")
     for name in ("median", "lowest", "highest"):
         table.add_column(name, justify="right")
-    for what in runs[0]:
+    for what in (name for name in runs[0] if name != "size"):
         values = [run[what] for run in runs]
         is_bytes = not what.endswith("s") and "/" not in what
         shown = (f"{v / 1e6:,.0f} MB" if is_bytes else f"{v:.2f}" for v in _spread(values))

@@ -1,19 +1,18 @@
-"""`gemma3n <job> [paths] [key=value ...]`: words in, an exit code out. Imports no torch.
-
-Exit codes: 0 all done; 1 a bug (its traceback is shown); 2 wrong use, before any work; 3 finished,
-but some rows failed; 130 interrupted.
-"""
+"""`gemma3n <job> [paths] [key=value ...]`: words in, an exit code out. Imports no torch."""
 
 import getopt
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from gemma3n.errors import SettingsError
+from pipelines.exit_code import DONE, INTERRUPTED, WRONG_USE
 
-WRONG_USE = 2
-INTERRUPTED = 130
+_LONG = ["help", "version", "cfg=", "from=", "multirun"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,10 +22,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after `gemma3n`; None takes those of this process.
 
     Returns:
-        The exit code.
+        The exit code; `exit_code.py` says what each means.
     """
     try:
-        return _run(list(sys.argv[1:] if argv is None else argv))
+        with _terminable():
+            return _run(list(sys.argv[1:] if argv is None else argv))
     except SettingsError as error:
         sys.stderr.write(f"gemma3n: {' '.join(str(error).splitlines())}\n")
         return WRONG_USE
@@ -35,13 +35,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM, as a scheduler sends it, stops a job as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():  # others cannot be interrupted
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _run(argv: list[str]) -> int:
     options, words, paths = parse(argv)
+    if "--version" in options:
+        sys.stdout.write(f"{_version()}\n")
+        return DONE
     if not words:
         from pipelines.help import general_help
 
         sys.stdout.write(general_help())
-        return 0 if "--help" in options else WRONG_USE
+        return DONE if "--help" in options else WRONG_USE
 
     from pipelines import compose
 
@@ -51,35 +67,42 @@ def _run(argv: list[str]) -> int:
         from pipelines.help import job_help
 
         sys.stdout.write(job_help(job, defaults))
-        return 0
-    if "-o" in options:
-        words.append(f"output={options['-o']}")
+        return DONE
     keys = compose.keys_of_config(defaults)
-    overrides, warnings = compose.overrides_of(job, keys, words[1:], paths)
+    overrides, warnings = compose.overrides_of(job, keys, words[1:], paths, options.get("-o"))
     for warning in warnings:
         sys.stderr.write(f"gemma3n: {warning}\n")
     run = None
     if file := options.get("--from"):
         run = compose.read_run(job, defaults, Path(file))
     config = compose.compose(job, overrides, run)
+    compose.check_used(job, config, overrides)
     if "--cfg" in options:
-        from omegaconf import OmegaConf
-
-        sys.stdout.write(OmegaConf.to_yaml(config))
-        return 0
+        sys.stdout.write(compose.composed_yaml(job, config))
+        return DONE
     start = ["--from", file] if file else []
     command = compose.equivalent_line(job, [*start, *overrides])
     return _dispatch(compose.to_settings(job, config), command)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    name = "gemma3n-pipelines"
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return f"{name}, not installed: run from its source"
 
 
 def parse(argv: list[str]) -> tuple[dict[str, str], list[str], list[str]]:
     """Options by name, the words between them, and the paths after `--`."""
     end = argv.index("--") if "--" in argv else len(argv)
     try:
-        found, words = getopt.gnu_getopt(argv[:end], "ho:m", ["help", "cfg=", "from=", "multirun"])
+        found, words = getopt.gnu_getopt(argv[:end], "ho:m", _LONG)
     except getopt.GetoptError as error:
         raise SettingsError(
-            f"{error.msg}. Options are -o DIR, -h, --cfg job and --from FILE; "
+            f"{error.msg}. Options are -o DIR, -h, --cfg job, --from FILE and --version; "
             "a path that starts with '-' goes after `--`."
         ) from error
     options = dict(found)
@@ -117,7 +140,9 @@ def _dispatch(settings: Any, command: str) -> int:
 
             return bench(settings)
         case TrainJob():
+            from pipelines.output import writable
             from pipelines.train import train
 
-            return train(settings)
+            with writable(settings.output):
+                return train(settings)
     raise TypeError(f"no runner for {type(settings).__name__}")

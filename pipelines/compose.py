@@ -77,7 +77,11 @@ def known_job(job: str) -> str:
 
 
 def overrides_of(
-    job: str, keys: Mapping[str, Key], words: Sequence[str], paths: Sequence[str] = ()
+    job: str,
+    keys: Mapping[str, Key],
+    words: Sequence[str],
+    paths: Sequence[str] = (),
+    output: str | None = None,
 ) -> tuple[list[str], list[str]]:
     """Sort the words of a command line into Hydra overrides.
 
@@ -89,6 +93,7 @@ def overrides_of(
         keys: the settings it has.
         words: as they were typed.
         paths: words after `--`, which are paths whatever they look like.
+        output: what was given with -o, a path as well.
 
     Returns:
         Overrides, and warnings.
@@ -123,6 +128,12 @@ def overrides_of(
                 "Put all paths in one of the two."
             )
         overrides.insert(0, f"source.path=[{','.join(typed_path(path) for path in found)}]")
+    if output is not None:
+        if "output" not in keys:
+            raise _unknown(job, keys, "output", f"-o {output}")
+        if any(word.startswith("output=") for word in overrides):
+            raise SettingsError(f"-o {output} and output= are both given. Give one of the two.")
+        overrides.append(f"output={typed_path(output)}")
     return overrides, warnings
 
 
@@ -224,6 +235,34 @@ def compose(
         raise _refusal(job, keys_of_config(compose(job)), error) from error
 
 
+def check_used(job: str, config: "DictConfig", overrides: Sequence[str]) -> None:
+    """Refuse a setting that would do nothing, because its stage is not on the job's path.
+
+    Raises:
+        SettingsError: there is one.
+    """
+    unused = unused_settings(config)
+    for word in overrides:
+        group = re.split("[.=]", word, maxsplit=1)[0]
+        if group in unused:
+            raise SettingsError(
+                f"{word}: {job} has no stage {group} on its path {list(config.path)}. Leave the "
+                "setting out, or put the stage on the path."
+            )
+
+
+def unused_settings(config: "DictConfig") -> set[str]:
+    """Groups of settings whose stage is not on the job's path."""
+    from omegaconf import OmegaConf
+
+    from pipelines.path import unused_groups
+    from pipelines.settings import PathJob
+
+    if OmegaConf.get_type(config) is not PathJob or OmegaConf.is_missing(config, "path"):
+        return set()
+    return unused_groups(list(config.path))
+
+
 def keys_of_config(config: "DictConfig") -> dict[str, Key]:
     """Every setting of a composed job."""
     from omegaconf import OmegaConf
@@ -309,11 +348,31 @@ def _resolved(value: Any) -> Any:
 
 def to_yaml(settings: Any) -> str:
     """Settings as `read_run` reads them back: every text stands for itself, `${` included."""
+    return _yaml(_plain(dataclasses.asdict(settings)))
+
+
+def composed_yaml(job: str, config: "DictConfig") -> str:
+    """Composed settings as `read_run` reads them back; what must still be given is `???`.
+
+    Raises:
+        SettingsError: an interpolation leads nowhere.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+    except OmegaConfBaseException as error:
+        raise _refusal(job, keys_of_config(config), error) from error
+    return _yaml(plain)
+
+
+def _yaml(plain: Any) -> str:
     import yaml
 
-    text: str = yaml.safe_dump(
-        _plain(dataclasses.asdict(settings)), sort_keys=False, allow_unicode=True
-    )
+    text: str = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    if any(sign in text for sign in "\x85\u2028\u2029"):  # bare line breaks, read back as spaces
+        text = yaml.safe_dump(plain, sort_keys=False)
     return text
 
 

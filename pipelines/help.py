@@ -3,11 +3,11 @@
 import shutil
 import textwrap
 import typing
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipelines.compose import group_choices, heading, jobs
+from pipelines.compose import group_choices, heading, jobs, unused_settings
 from pipelines.keys import SHORT, Key, keys_of, typed
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ _OPTIONS = {
     "-h, --help": "this help; after a job, every setting of the job",
     "--cfg job": "print the composed settings as YAML and stop",
     "--from FILE": "start from config.yaml of an earlier run; words after it win",
+    "--version": "which version this is",
     "--": "every word after this is a path",
 }
 
@@ -44,13 +45,16 @@ def job_help(job: str, config: "DictConfig") -> str:
 
     schema: Any = OmegaConf.get_type(config)
     defaults: Any = OmegaConf.to_container(config)
-    keys = keys_of(schema)
+    unused = unused_settings(config)
+    keys = {n: key for n, key in keys_of(schema).items() if n.partition(".")[0] not in unused}
     title, examples = heading(job)
     lines = [*_fill(title), "", *(f"  {example}" for example in examples), ""]
-    lines += [*_usage(job, keys), "", "Settings and their defaults:"]
+    lines += [*_usage(job, _unneeded(schema, keys)), "", "Settings and their defaults:"]
     top = (f.name for f in fields(schema) if f.name in keys)
     lines += _settings(keys, top, defaults)
     for name, group in _groups(schema).items():
+        if name in unused:
+            continue
         lines += ["", *_fill(f"{name}: {_first_line(group)}")]
         lines += _settings(keys, keys_of(group, f"{name}."), defaults)
         for choice in group_choices(name):
@@ -58,13 +62,25 @@ def job_help(job: str, config: "DictConfig") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _usage(job: str, keys: Iterable[str] = ("source.path", "output")) -> list[str]:
-    """How a command is built, for a job that has these settings."""
-    paths = "[paths] " if "source.path" in keys else ""
-    needs = {"-o DIR": "output", "--": "source.path"}
+def _unneeded(schema: Any, keys: Iterable[str]) -> set[str]:
+    """Options that mean nothing to a job."""
+    from pipelines.settings import SAVED
+
+    means = {
+        "-o DIR": "output" in keys,
+        "--from FILE": schema in SAVED,
+        "--version": False,
+        "--": "source.path" in keys,
+    }
+    return {option for option, is_needed in means.items() if not is_needed}
+
+
+def _usage(job: str, unneeded: Collection[str] = ()) -> list[str]:
+    """How a command is built."""
+    paths = "" if "--" in unneeded else "[paths] "
     lines = _fill(f"Usage: gemma3n {job} {paths}[key=value ...] [options]")
     for option, doc in _OPTIONS.items():
-        if option not in needs or needs[option] in keys:
+        if option not in unneeded:
             lines += _entry(option, doc)
     return lines
 

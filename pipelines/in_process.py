@@ -13,7 +13,7 @@ from pipelines.path import build_stage
 from pipelines.progress import Summary, live_line
 from pipelines.settings import ExecutorSettings, PathJob
 from pipelines.step import run_step
-from stages.model import Load
+from stages.model import Load, shared_model
 from stages.row import Row, Stage
 from stages.source import list_items
 
@@ -30,7 +30,9 @@ class InProcess:
     def __init__(self, settings: ExecutorSettings) -> None:
         self.batch = settings.batch
 
-    def run(self, job: PathJob, load: Load, folder: Path, summary: Summary) -> None:
+    def run(
+        self, job: PathJob, load: Load, folder: Path, summary: Summary, begin: Callable[[], None]
+    ) -> None:
         """Send every item of the source along the path.
 
         Args:
@@ -38,15 +40,19 @@ class InProcess:
             load: the model.
             folder: of the run; `write` commits each batch to it.
             summary: is kept up to date, so that it holds when the run is interrupted too.
+            begin: is called when all is loaded, before any row.
         """
         start = time.perf_counter()
         with ExitStack() as opened:
+            show = opened.enter_context(live_line(summary))
             stages: dict[str, Stage] = {}
             with summary.timing("load"):
+                _load_model(job, load)
                 for name in job.path:
                     stages[name] = build_stage(name, job, load, folder)
                     opened.callback(stages[name].close)
-            show = opened.enter_context(live_line(summary))
+            begin()
+            show()
             first = next(n for n, name in enumerate(job.path) if name in _NEED_MODEL)
 
             def run_stages(names: list[str], rows: list[Row]) -> list[Row]:
@@ -64,6 +70,18 @@ class InProcess:
                 summary.seconds = time.perf_counter() - start
                 _log(done, summary)
                 show()
+
+
+def _load_model(job: PathJob, load: Load) -> None:
+    """Load what the first item needs; a tower that comes later in the source waits for its turn."""
+    if not {"encode", "fuse"} & set(job.path):
+        return
+    model, first = shared_model(load), next(list_items(job.source))
+    if "fuse" in job.path:
+        _ = model.tokenizer
+    if "encode" in job.path:
+        _ = first["audio_paths"] and model.audio
+        _ = first["image_paths"] and model.vision
 
 
 def _batches(rows: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -16,7 +16,6 @@ from typing import Any
 SHORT = {
     "model": "model.path",
     "nested": "nested.name",
-    "policy": "policy.name",
     "ple": "ple.placement",
     "executor": "executor.kind",
     "prompt": "fuse.prompt",
@@ -53,10 +52,12 @@ class Key:
 
 
 def keys_of(job: type, prefix: str = "") -> dict[str, Key]:
-    """Every setting of a job by its dotted key, groups inside groups included."""
+    """Every setting of a job by its dotted key, groups inside groups included; fixed ones not."""
     hints = typing.get_type_hints(job)
     keys: dict[str, Key] = {}
     for f in fields(job):
+        if f.metadata.get("fixed"):
+            continue
         name, hint = prefix + f.name, hints[f.name]
         if is_dataclass(hint):
             keys |= keys_of(typing.cast(type, hint), f"{name}.")

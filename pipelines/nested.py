@@ -1,7 +1,8 @@
 """`nested=` settings -> the nested size of a checkpoint. No torch."""
 
 from gemma3n.config import Config
-from gemma3n.matformer import NestedSize, resolve_size
+from gemma3n.errors import SettingsError
+from gemma3n.matformer import FULL_SIZE, NestedSize, resolve_size
 from pipelines.settings import NestedSettings
 
 
@@ -11,10 +12,30 @@ def nested_size(settings: NestedSettings, config: Config) -> NestedSize:
     A `budget_gb` is left to `gemma3n.load`, which knows what the weights weigh.
 
     Raises:
-        SettingsError: the checkpoint does not have, or does not contain, such a size.
+        SettingsError: the checkpoint does not have, or does not contain, such a size; or the
+            settings ask for several sizes at once.
     """
     layers, widths = settings.layers, settings.widths
+    _check(settings)
     if layers is None and widths is None:
         return resolve_size(settings.name, config)
     one_or_all = widths[0] if widths is not None and len(widths) == 1 else widths
     return resolve_size(NestedSize.from_layers(layers, one_or_all, config.text), config)
+
+
+def _check(settings: NestedSettings) -> None:
+    layers, widths = settings.layers, settings.widths
+    asked = {
+        f"nested={settings.name}": settings.name != FULL_SIZE.name,
+        "nested.layers or nested.widths": layers is not None or widths is not None,
+        "nested.budget_gb": settings.budget_gb is not None,
+    }
+    if len(given := [name for name, is_given in asked.items() if is_given]) > 1:
+        raise SettingsError(f"{' and '.join(given)} each choose a nested size. Give one of them.")
+    if layers is None or widths is None or len(widths) == 1:
+        return
+    if layers != sorted(set(layers)):
+        raise SettingsError(
+            f"nested.layers={layers} with a width for each: which width is whose is clear only "
+            f"where layers rise and none comes twice, as in {sorted(set(layers))}. Order both."
+        )

@@ -1,13 +1,16 @@
 """The path: stage names -> classes, checked before anything heavy is loaded, and built."""
 
 import difflib
+import typing
 from dataclasses import fields
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from gemma3n.chat import Mark, parse_template
 from gemma3n.errors import SettingsError
 from pipelines.settings import PathJob
+from stages.manifest import is_manifest
 from stages.model import Load
 from stages.read import READ_AS
 from stages.row import HEAVY, Columns, Row, Stage
@@ -112,6 +115,49 @@ def check_path(job: PathJob) -> None:
                 f"'{adder}' adds {column}, but nothing after it on {path} uses them. "
                 f"Put {_ours([column], 'reads', 'takes')} after {adder}.{_about_media([column])}"
             )
+
+
+def check_prompt(job: PathJob) -> None:
+    """See whether the job's prompt can be asked of any row.
+
+    Raises:
+        SettingsError: there is none and no manifest that could bring one, or its marks are not
+            those of the media that a row can have.
+    """
+    if "fuse" not in job.path:
+        return
+    prompt, kinds = job.fuse.prompt, [kind.value for kind in job.source.media]
+    marks = [part for part in parse_template(prompt) if isinstance(part, Mark)]
+    for mark in marks:
+        if mark.name.lower() not in kinds:
+            raise SettingsError(
+                f"the prompt {prompt!r} has {mark.value}, but the job reads "
+                f"{' and '.join(kinds) or 'no files'} (source.media). Leave the mark out."
+            )
+    if any(is_manifest(Path(path)) for path in job.source.path):
+        return
+    if not prompt.strip():
+        raise SettingsError(
+            f"there is no prompt for {job.source.path}. "
+            'Set prompt="...", or give a manifest (.jsonl) whose lines have a "prompt".'
+        )
+    if len(marks) > 1:
+        raise SettingsError(
+            f"the prompt {prompt!r} has {len(marks)} marks, but a file is a row of its own: one "
+            "clip or one image. Leave one mark, or name several files a row in a manifest (.jsonl)."
+        )
+
+
+def unused_groups(path: list[str]) -> set[str]:
+    """Groups of settings that no stage on the path reads; stages that share a group count."""
+    kinds = typing.get_type_hints(PathJob)
+    ours = {name: stage_class(name).settings_type for name in STAGES}
+    used = {stage_class(name).settings_type for name in path}
+    return {
+        field.name
+        for field in fields(PathJob)
+        if kinds[field.name] in ours.values() and kinds[field.name] not in used
+    }
 
 
 def _check_reads(stage: type[Stage], columns: Columns, there: dict[str, str]) -> None:

@@ -6,15 +6,20 @@ The arithmetic is `gemma3n/memory.py`; only headers of files are read, and no to
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from gemma3n.choices import Precision
+from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from gemma3n.memory import MemoryPlan, plan_memory
-from pipelines.settings import PlanJob, Precision
+from pipelines.exit_code import DONE
+from pipelines.settings import PlanJob
 
+_CONTEXT = 4096  # tokens, unless asked otherwise
 _TIERS = ("device", "host", "disk")
 
 
@@ -25,11 +30,18 @@ def plan(job: PlanJob) -> int:
         Exit code.
 
     Raises:
-        SettingsError: no such checkpoint or size, or a context or batch below 1.
+        SettingsError: no such checkpoint or size, nothing to plan, or a context that the checkpoint
+            does not have.
     """
     for name in ("context", "batch"):
-        if (value := getattr(job, name)) < 1:
+        if (value := getattr(job, name)) is not None and value < 1:
             raise SettingsError(f"{name}={value}; at least 1. Leave it out for the default.")
+    for name in ("sizes", "parts"):
+        if not getattr(job, name):
+            raise SettingsError(f"{name}=[]; at least one. Leave it out for the default.")
+    config = Config.from_folder(Path(job.model.path))
+    context = job.context or min(_CONTEXT, config.text.max_position_embeddings)
+    check_context(f"context={context}", context, config)
     # What `auto` is on the machine that will run it is not known here; most have bfloat16.
     precision = Precision.bfloat16 if job.precision is Precision.auto else job.precision
     plans = {
@@ -39,27 +51,46 @@ def plan(job: PlanJob) -> int:
             parts=[part.value for part in job.parts],
             precision=precision.value,
             ple=job.ple.placement.value,
-            context=job.context,
+            context=context,
             batch=job.batch,
         )
         for size in job.sizes
     }
     if job.json:
-        sys.stdout.write(json.dumps(_document(job, precision, plans), indent=2) + "\n")
+        sys.stdout.write(json.dumps(_document(job, precision, context, plans), indent=2) + "\n")
     else:
         title = f"{job.model.path}, weights in {precision.value}"
         Console(markup=False, highlight=False).print(_table(title, plans))
-    return 0
+    return DONE
+
+
+def check_context(what: str, tokens: int, config: Config) -> None:
+    """Refuse more tokens than the checkpoint has positions.
+
+    Args:
+        what: asks for them, for the message.
+        tokens: of one row.
+        config: of the checkpoint.
+
+    Raises:
+        SettingsError: it has fewer positions.
+    """
+    limit = config.text.max_position_embeddings
+    if tokens > limit:
+        raise SettingsError(
+            f"{what}: {tokens} tokens a row, but this checkpoint goes up to {limit} "
+            "(max_position_embeddings). Ask for fewer."
+        )
 
 
 def _document(
-    job: PlanJob, precision: Precision, plans: dict[str, MemoryPlan]
+    job: PlanJob, precision: Precision, context: int, plans: dict[str, MemoryPlan]
 ) -> dict[str, object]:
     return {
         "model": job.model.path,
         "precision": precision.value,
         "ple": job.ple.placement.value,
-        "context": job.context,
+        "context": context,
         "batch": job.batch,
         "sizes": [
             {

@@ -64,17 +64,24 @@ class Summary:
 
 @contextmanager
 def live_line(summary: Summary) -> Iterator[Callable[[], None]]:
-    """A line on a terminal that shows the summary whenever the yielded function is called.
+    """A line on a terminal: the time, and the summary whenever the yielded function is called.
 
-    Elsewhere it shows nothing: there the log lines are the progress.
+    Before the first call it says that the model is loading. Elsewhere than on a terminal it shows
+    nothing: there the log lines are the progress.
     """
     if not sys.stderr.isatty():
         yield lambda: None
         return
     from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.table import Column
 
-    columns = SpinnerColumn(), TextColumn("{task.description}")
+    whole = Column(no_wrap=True)  # where a line is too long, the text wraps and these stay
+    columns = (
+        SpinnerColumn(table_column=whole),
+        TimeElapsedColumn(table_column=whole.copy()),
+        TextColumn("{task.description}", table_column=Column()),
+    )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("loading the model", total=None)
         yield lambda: progress.update(task, description=str(summary))

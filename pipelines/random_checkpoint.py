@@ -4,6 +4,7 @@
 bytes every time, the K/V tensors that released files carry unused included.
 """
 
+import argparse
 import sys
 import zlib
 from collections.abc import Iterator
@@ -14,51 +15,72 @@ import torch
 from torch import Tensor, nn
 
 from gemma3n.audio.conformer import Conformer
-from gemma3n.config import AudioConfig, TextConfig, VisionConfig
+from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from gemma3n.fuse import Embedder
 from gemma3n.save import Output, write_json, write_shards
 from gemma3n.text.decoder import Decoder
 from gemma3n.vision.mobilenet import MobileNet
 
-TEXT = {
+SIZES = {
     "e2b": {"num_hidden_layers": 30, "intermediate_size": 8192, "num_kv_shared_layers": 10},
     "e4b": {"num_hidden_layers": 35, "intermediate_size": 16_384, "num_kv_shared_layers": 15},
 }
+PARTS = ("text", "all")
 _SPREAD = 0.02  # standard deviation of matrices; gains are 1
 _BLOCK = 1 << 24  # random numbers that are drawn; tensors are stretches of them
 _SHARD_BYTES = 2_500_000_000
 
 
-def write_random_checkpoint(folder: Path, name: str = "e2b", parts: str = "text") -> None:
+def main(argv: list[str] | None = None) -> int:
+    """Write what the words after the module's name ask for.
+
+    Returns:
+        Exit code: 0, or 2 for wrong use.
+    """
+    parser = argparse.ArgumentParser(
+        usage=f"python -m pipelines.random_checkpoint FOLDER [{'|'.join(SIZES)}] "
+        f"[{'|'.join(PARTS)}]"
+    )
+    parser.add_argument("folder", type=Path, help="to make; 8.9 to 15.7 GB")
+    parser.add_argument("size", nargs="?", choices=SIZES, default="e2b", help="e2b by default")
+    parser.add_argument("parts", nargs="?", choices=PARTS, default="text", help="text by default")
+    words = parser.parse_args(argv)
+    try:
+        write_random_checkpoint(words.folder, SIZES[words.size], words.parts)
+    except SettingsError as error:
+        parser.error(str(error))
+    sys.stdout.write(f"{words.folder}\n")
+    return 0
+
+
+def write_random_checkpoint(folder: Path, text: dict[str, Any], parts: str = "text") -> None:
     """Write one checkpoint.
 
     Args:
         folder: to make.
-        name: "e2b" or "e4b".
-        parts: "text" for a text-only export, "all" for towers too.
+        text: fields of `TextConfig` that are not E4B's, as in config.json.
+        parts: "text" for a text-only export, "all" for towers too, which have one size.
 
     Raises:
-        SettingsError: another name or other parts.
+        SettingsError: the folder exists or cannot be made, or there can be no such decoder.
     """
-    if name not in TEXT or parts not in ("text", "all"):
-        raise SettingsError(f"got {name} {parts}; accepted are {', '.join(TEXT)} and text or all.")
-    folder.mkdir(parents=True)
-    raw = TEXT[name]
-    if parts == "text":
-        write_json(folder / "config.json", _header("gemma3n_text") | raw)
-    else:
-        write_json(
-            folder / "config.json",
-            _header("gemma3n")
-            | {"text_config": raw | {"model_type": "gemma3n_text"}}
-            | {"vision_config": {}, "audio_config": {}},
-        )
+    raw = _header("gemma3n_text") | text
+    if parts == "all":
+        raw = _header("gemma3n") | {"text_config": raw, "vision_config": {}, "audio_config": {}}
+    config = Config.from_dict(raw)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise SettingsError(
+            f"'{folder}' cannot be made: {error.strerror}. Name a new folder."
+        ) from error
+    write_json(folder / "config.json", raw)
     drawn = torch.randn(_BLOCK, generator=torch.Generator().manual_seed(0))
     noise = (drawn * _SPREAD).bfloat16()
     outputs = [
         Output(key, "BF16", shape, _pieces(key, shape, noise))
-        for key, shape in _shapes(TextConfig(**_per_layer(raw)), parts).items()
+        for key, shape in _shapes(config).items()
     ]
     write_shards(folder, outputs, _SHARD_BYTES)
 
@@ -67,24 +89,21 @@ def _header(model_type: str) -> dict[str, Any]:
     return {"model_type": model_type, "dtype": "bfloat16", "tie_word_embeddings": True}
 
 
-def _per_layer(raw: dict[str, int]) -> dict[str, Any]:
-    return raw | {"intermediate_size": [raw["intermediate_size"]] * raw["num_hidden_layers"]}
-
-
-def _shapes(text: TextConfig, parts: str) -> dict[str, tuple[int, ...]]:
+def _shapes(config: Config) -> dict[str, tuple[int, ...]]:
     """Every tensor's shape by its released name."""
-    prefix = "model." if parts == "text" else "model.language_model."
+    text, vision, audio = config.text, config.vision, config.audio
+    prefix = "model." if vision is None else "model.language_model."
     width = text.num_hidden_layers * text.hidden_size_per_layer_input
     shapes: dict[str, tuple[int, ...]] = {
         f"{prefix}embed_tokens_per_layer.weight": (text.vocab_size_per_layer_input, width)
     }
     with torch.device("meta"):
         modules: dict[str, nn.Module] = {prefix: Decoder(text)}
-        if parts == "all":
-            vision, audio = VisionConfig(), AudioConfig()
+        if vision is not None:
             modules["model.vision_tower.timm_model."] = MobileNet(vision)
-            modules["model.audio_tower."] = Conformer(audio)
             modules["model.embed_vision."] = Embedder(vision, text.hidden_size)
+        if audio is not None:
+            modules["model.audio_tower."] = Conformer(audio)
             modules["model.embed_audio."] = Embedder(audio, text.hidden_size)
     for start, module in modules.items():
         shapes |= {start + key: tuple(value.shape) for key, value in module.state_dict().items()}
@@ -112,4 +131,4 @@ def _pieces(name: str, shape: tuple[int, ...], noise: Tensor) -> Iterator[Tensor
 
 
 if __name__ == "__main__":
-    write_random_checkpoint(Path(sys.argv[1]), *sys.argv[2:])
+    sys.exit(main())

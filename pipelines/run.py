@@ -5,16 +5,20 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from itertools import count
+from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from pipelines.assemble import FAILURES, TABLE, TXT, assemble, clear_txt
 from pipelines.compose import to_yaml
+from pipelines.exit_code import DONE, INTERRUPTED, ROWS_FAILED
 from pipelines.nested import nested_size
-from pipelines.path import check_path
+from pipelines.output import writable
+from pipelines.path import check_path, check_prompt
 from pipelines.progress import Summary
 from pipelines.settings import ExecutorKind, PathJob
 from stages.media import Media
@@ -24,12 +28,11 @@ from stages.write import PARTS, Format, replacing
 
 logger = logging.getLogger(__name__)
 
-DONE, ROWS_FAILED, INTERRUPTED = 0, 3, 130  # exit codes
-
 CONFIG, LOG, SUMMARY = "config.yaml", "run.log", "summary.json"
 _OURS = "# gemma3n"  # how the config of a run begins: by this a run folder is known
 _FILES = (CONFIG, LOG, SUMMARY, FAILURES, *(f"{TABLE}.{kind.value}" for kind in Format))
 _PACKAGES = ("pipelines", "stages", "gemma3n")
+_NOTES = ("gemma3n.matformer", "gemma3n.loading")  # they say which nested size stands in for which
 
 
 def run_job(job: PathJob, command: str = "") -> int:
@@ -43,26 +46,17 @@ def run_job(job: PathJob, command: str = "") -> int:
         Exit code: 0 all done, 3 some rows failed, 130 interrupted (what was done is assembled).
 
     Raises:
-        SettingsError: the job cannot be run; nothing has been written then.
+        SettingsError: the job cannot be run; the run folder is as it was then.
     """
     check_path(job)
-    load = model_load(job)
+    check_prompt(job)
     next(list_items(job.source))  # refuses a source without anything to do
-    folder = make_run_folder(job)
-    summary = Summary(output=str(folder))
-    with _logging_to(folder / LOG):
+    name = _new_folder(job.job) if job.output is None else job.output
+    with writable(name) as folder, _logging() as log:
+        load = model_load(job)
+        check_folder(job, folder)
         logger.info("%s", command or f"gemma3n {job.job}")
-        try:
-            code = _execute(job, load, folder, summary)
-        except SettingsError:
-            if not summary.rows:
-                clear_run(folder)
-            raise
-        except Exception:
-            logger.exception("stopped by a bug; what was done is kept in %s", folder)
-            raise
-    sys.stdout.write(f"{folder}\n")
-    return code
+        return _execute(job, load, folder, log)
 
 
 def model_load(job: PathJob) -> Load:
@@ -86,17 +80,36 @@ def model_load(job: PathJob) -> Load:
     )
 
 
-def _execute(job: PathJob, load: Load, folder: Path, summary: Summary) -> int:
+def _execute(job: PathJob, load: Load, folder: Path, log: MemoryHandler) -> int:
     match job.executor.kind:
         case ExecutorKind.in_process:
             from pipelines.in_process import InProcess
 
             executor = InProcess(job.executor)
-    code = DONE
+    summary = Summary(output=str(folder))
+    code, began = DONE, False
+
+    def begin() -> None:
+        nonlocal began
+        make_run_folder(job, folder)
+        file = logging.FileHandler(folder / LOG, encoding="utf-8", errors="backslashreplace")
+        log.setTarget(_formatted(file))
+        began = True
+
     try:
-        executor.run(job, load, folder, summary)
+        executor.run(job, load, folder, summary, begin)
     except KeyboardInterrupt:
+        if not began:
+            raise
         code = INTERRUPTED
+    except SettingsError:
+        if began and not summary.rows:
+            clear_run(folder)
+        raise
+    except Exception:
+        if began:
+            logger.exception("stopped by a bug; what was done is kept in %s", folder)
+        raise
     failed = assemble(folder, job.sink.formats)
     with replacing(folder / SUMMARY) as file:
         file.write((json.dumps(vars(summary), indent=2) + "\n").encode())
@@ -106,18 +119,16 @@ def _execute(job: PathJob, load: Load, folder: Path, summary: Summary) -> int:
         code = code or ROWS_FAILED
     if code == INTERRUPTED:
         logger.warning("interrupted; the %d items that were done are kept", summary.items)
+    sys.stdout.write(f"{folder}\n")
     return code
 
 
-def make_run_folder(job: PathJob) -> Path:
-    """Make the job's run folder and write its settings there.
+def check_folder(job: PathJob, folder: Path) -> None:
+    """Refuse a folder in use, by results or by somebody else's files.
 
     Raises:
-        SettingsError: the folder is in use, by results or by somebody else's files.
+        SettingsError: it is.
     """
-    folder = _new_folder(job.job) if job.output is None else Path(job.output)
-    if folder.exists() and not folder.is_dir():
-        raise SettingsError(f"output '{folder}' is a file; a run needs a folder. Name another.")
     there = [name for name in (*_FILES, PARTS, TXT) if (folder / name).exists()]
     if there and not _is_run(folder):
         raise SettingsError(
@@ -129,22 +140,35 @@ def make_run_folder(job: PathJob) -> Path:
             f"output '{folder}' already holds results. Choose another folder, or give fresh=true, "
             "which deletes what a run wrote there."
         )
+
+
+def make_run_folder(job: PathJob, folder: Path) -> None:
+    """Empty the run folder of what an earlier run wrote, and write the job's settings there."""
     clear_run(folder)
     (folder / PARTS).mkdir(parents=True, exist_ok=True)
     with replacing(folder / CONFIG) as file:
         file.write(f"{_OURS} {job.job}: `--from` this file repeats it\n".encode())
-        file.write(to_yaml(job).encode())
-    return folder
+        file.write(to_yaml(_anywhere(job)).encode())
+
+
+def _anywhere(job: PathJob) -> PathJob:
+    """The job with absolute paths: it means the same in another working directory."""
+    return replace(
+        job,
+        output=job.output and str(Path(job.output).absolute()),
+        model=replace(job.model, path=str(Path(job.model.path).absolute())),
+        source=replace(job.source, path=[str(Path(p).absolute()) for p in job.source.path]),
+    )
 
 
 def clear_run(folder: Path) -> None:
     """Delete what a run wrote, and the folder itself if that was all it held."""
+    clear_txt(folder)
     for part in (folder / PARTS).glob("*part-*"):  # half-written ones too
         part.unlink()
     for name in _FILES:
         (folder / name).unlink(missing_ok=True)
-    clear_txt(folder / TXT)
-    for inner in (folder / PARTS, folder / TXT, folder):
+    for inner in (folder / PARTS, folder):
         if inner.is_dir() and not any(inner.iterdir()):
             inner.rmdir()
 
@@ -164,29 +188,38 @@ class _ToStderr(logging.Handler):
     """Writes to what `sys.stderr` is at that moment: the live line puts itself in between."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(f"{self.format(record)}\n")
+        # A terminal has the live line for progress.
+        is_note = record.levelno >= logging.WARNING or record.name in _NOTES
+        if is_note or not sys.stderr.isatty():
+            sys.stderr.write(f"{self.format(record)}\n")
 
 
 @contextmanager
-def _logging_to(file: Path) -> Iterator[None]:
-    """Everything that our packages log goes to `file`, and to stderr where that is no terminal.
+def _logging() -> Iterator[MemoryHandler]:
+    """Everything that our packages log goes to stderr and to the handler that is yielded.
 
-    A terminal has the live line, and gets warnings only.
+    That one holds it until it has a target: there is no run.log before there is a run.
     """
-    to_file = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
-    to_stderr = _ToStderr(logging.WARNING if sys.stderr.isatty() else logging.INFO)
+    held, to_stderr = MemoryHandler(capacity=1), _formatted(_ToStderr())
     root, ours = logging.getLogger(), [logging.getLogger(name) for name in _PACKAGES]
     levels = [(package, package.level) for package in ours]
-    for handler in (to_file, to_stderr):
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    for handler in (held, to_stderr):
         root.addHandler(handler)
     for package in ours:
         package.setLevel(logging.INFO)
     try:
-        yield
+        yield held
     finally:
-        for handler in (to_file, to_stderr):
+        to_file = held.target
+        for handler in (held, to_stderr):
             root.removeHandler(handler)
             handler.close()
+        if to_file is not None:
+            to_file.close()
         for package, level in levels:
             package.setLevel(level)
+
+
+def _formatted(handler: logging.Handler) -> logging.Handler:
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    return handler

@@ -9,6 +9,7 @@ from enum import Enum
 
 from omegaconf import MISSING
 
+from gemma3n.choices import FLOAT16, NO_FLOAT16, Device, Precision
 from gemma3n.errors import SettingsError
 from stages.decode import DecodeSettings
 from stages.encode import EncodeSettings
@@ -19,30 +20,8 @@ from stages.setting import setting
 from stages.source import SourceSettings
 from stages.write import SinkSettings
 
-
-class Precision(Enum):
-    """Number format of weights and activations."""
-
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-
-
 # What people ask for and cannot have, with the reason.
-REFUSED = {
-    f"precision={name}": "float16 ends at 65504, and convolutions of the vision tower and squared "
-    "magnitudes of the AltUp streams overflow it. Use bfloat16, which is as small, or float32."
-    for name in ("float16", "fp16", "half")
-}
-
-
-class Device(Enum):
-    """Where the model runs."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    mps = "mps"
+REFUSED = {f"precision={name}": NO_FLOAT16 for name in FLOAT16}
 
 
 class Part(Enum):
@@ -66,12 +45,6 @@ class ExecutorKind(Enum):
     in_process = "in_process"
 
 
-class PolicyKind(Enum):
-    """How nested sizes are used."""
-
-    single = "single"
-
-
 @dataclass
 class ModelSettings:
     """Which checkpoint."""
@@ -87,13 +60,6 @@ class NestedSettings:
     layers: list[int] | None = setting(None, "layers to keep, by the checkpoint's numbers")
     widths: list[int] | None = setting(None, "FFN units: one number for all, or one a kept layer")
     budget_gb: float | None = setting(None, "GB of weights: the largest named size that fits")
-
-
-@dataclass
-class PolicySettings:
-    """How nested sizes are used."""
-
-    name: PolicyKind = setting(PolicyKind.single, "single: every row by the size asked for")
 
 
 @dataclass
@@ -123,7 +89,8 @@ class ExecutorSettings:
 class PathJob:
     """A job that sends a source along the path: transcribe, caption, generate."""
 
-    job: str = setting(MISSING, "name of the job; its run folders are named after it")
+    # Set by the YAML that is the job, and by nobody else; its run folders are named after it.
+    job: str = field(default=MISSING, metadata={"fixed": True})
     path: list[str] = setting(MISSING, "stages in order")
     output: str | None = setting(None, "run folder; by default outputs/<job>/<time>")
     fresh: bool = setting(False, "empty a run folder that already holds results")
@@ -135,7 +102,6 @@ class PathJob:
     )
     model: ModelSettings = field(default_factory=ModelSettings)
     nested: NestedSettings = field(default_factory=NestedSettings)
-    policy: PolicySettings = field(default_factory=PolicySettings)
     ple: PleSettings = field(default_factory=PleSettings)
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
     source: SourceSettings = field(default_factory=SourceSettings)
@@ -158,7 +124,9 @@ class PlanJob:
         Precision.auto, "number format of weights and KV cache; auto counts as bfloat16"
     )
     ple: PleSettings = field(default_factory=PleSettings)
-    context: int = setting(4096, "tokens a row may reach: prompt and answer")
+    context: int | None = setting(
+        None, "tokens a row may reach, prompt and answer; by default 4096, or all there are"
+    )
     batch: int = setting(8, "rows decoded at once")
     json: bool = setting(False, "print JSON instead of a table")
 
@@ -172,7 +140,6 @@ class SliceJob:
     output: str = setting(MISSING, "folder to write; must not exist, or be empty")
 
 
-# The names by which a job's YAML asks for one of these, as the first of its `defaults`.
 @dataclass
 class BenchJob:
     """Speed and memory on this machine."""
@@ -252,7 +219,7 @@ class TrainJob:
     minutes: float | None = setting(None, "stop after so many minutes, to resume later")
     seed: int = setting(0, "of weights, order and augmentation")
     processes: int = setting(1, "processes that share the work of a step, one thread each if > 1")
-    precision: Precision = setting(Precision.auto, "of matrix products; weights stay float32")
+    precision: Precision = setting(Precision.auto, "of the audio tower; weights stay float32")
     audio_prompt: str = setting("", "asked of clips without a prompt of their own")
     image_prompt: str = setting("", "asked of images without a prompt of their own")
     augment: bool = setting(True, "vary clips and images")
@@ -265,6 +232,7 @@ class TrainJob:
     rate: RateSettings = field(default_factory=RateSettings)
 
 
+# The names by which a job's YAML asks for one of these, as the first of its `defaults`.
 SCHEMAS: dict[str, type] = {
     "train_job": TrainJob,
     "path_job": PathJob,
@@ -272,3 +240,5 @@ SCHEMAS: dict[str, type] = {
     "slice_job": SliceJob,
     "bench_job": BenchJob,
 }
+
+SAVED = (PathJob, TrainJob)  # those whose runs keep a config.yaml

@@ -5,9 +5,11 @@ from pathlib import Path
 
 from gemma3n.config import Config
 from gemma3n.errors import SettingsError
-from gemma3n.matformer import named_sizes
+from gemma3n.matformer import FULL_SIZE, named_sizes
+from pipelines.exit_code import DONE
 from pipelines.nested import nested_size
-from pipelines.settings import NestedSettings, SliceJob
+from pipelines.output import writable
+from pipelines.settings import SliceJob
 
 
 def slice_job(job: SliceJob) -> int:
@@ -25,15 +27,16 @@ def slice_job(job: SliceJob) -> int:
             f"nested.budget_gb={job.nested.budget_gb:g} is for loading, but a slice is one size. "
             "Name it, as in nested=small."
         )
-    if job.nested == NestedSettings():
-        smaller = [name for name in named_sizes(config) if name != job.nested.name]
+    size = nested_size(job.nested, config)
+    if size == FULL_SIZE:
+        smaller = [name for name in named_sizes(config) if name != FULL_SIZE.name]
         raise SettingsError(
             f"nested={job.nested.name} is the checkpoint itself. Ask for a size inside it: "
             f"{', '.join([*smaller, 'nested.layers=', 'nested.widths='])}."
         )
-    size = nested_size(job.nested, config)
-    import gemma3n  # here, because it brings torch: mistakes are answered without
+    with writable(job.output):
+        import gemma3n  # here, because it brings torch: mistakes are answered without
 
-    folder = gemma3n.slice_checkpoint(job.model.path, size, job.output)
+        folder = gemma3n.slice_checkpoint(job.model.path, size, job.output)
     sys.stdout.write(f"{folder}\n")
-    return 0
+    return DONE

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from gemma3n.config import Config
@@ -26,6 +27,14 @@ def train(job: TrainJob) -> int:
     Config.from_folder(Path(job.init))
     if missing := [name for name in [*job.train, *job.dev] if not Path(name).is_file()]:
         raise SettingsError(f"manifests {missing} do not exist. Correct the paths.")
+    # Absolute, so that `--from` repeats the run from anywhere.
+    job = replace(
+        job,
+        init=str(Path(job.init).absolute()),
+        train=[str(Path(name).absolute()) for name in job.train],
+        dev=[str(Path(name).absolute()) for name in job.dev],
+        output=str(Path(job.output).absolute()),
+    )
     output = Path(job.output)
     output.mkdir(parents=True, exist_ok=True)
     (output / "config.yaml").write_text(to_yaml(job), encoding="utf-8")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from zlib import crc32
 
 from gemma3n.errors import SettingsError
+from gemma3n.sampling import Sampling
 from stages.model import Load, shared_model
 from stages.row import Row, Stage
 from stages.setting import setting
@@ -21,17 +22,14 @@ class DecodeSettings:
     stop: list[str] = setting([], "texts that end an answer; they are not part of it")
 
     def __post_init__(self) -> None:
-        for name, is_fine, accepted in (
-            ("max_new_tokens", self.max_new_tokens >= 1, "1 or more"),
-            ("temperature", self.temperature >= 0, "0 or more"),
-            ("top_k", self.top_k >= 0, "0 (for all) or more"),
-            ("top_p", 0 < self.top_p <= 1, "above 0, and 1 at most"),
-            ("stop", "" not in self.stop, "a list of texts, none of them empty"),
-        ):
-            if not is_fine:
-                raise SettingsError(
-                    f"decode.{name}={getattr(self, name)!r}; accepted is {accepted}. Change it."
-                )
+        try:
+            self.sampling()
+        except SettingsError as error:
+            raise SettingsError(f"decode.{error}") from error
+
+    def sampling(self) -> Sampling:
+        """What of it chooses tokens."""
+        return Sampling(self.max_new_tokens, self.temperature, self.top_k, self.top_p, self.stop)
 
 
 class Decode(Stage):
@@ -43,17 +41,9 @@ class Decode(Stage):
     drops = ("token_ids", "embeddings")
 
     def __init__(self, settings: DecodeSettings, load: Load) -> None:
-        from gemma3n.generate import Sampling
-
         self.model = shared_model(load)
         self.seed = settings.seed
-        self.sampling = Sampling(
-            max_new_tokens=settings.max_new_tokens,
-            temperature=settings.temperature,
-            top_k=settings.top_k,
-            top_p=settings.top_p,
-            stop=settings.stop,
-        )
+        self.sampling = settings.sampling()
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         from gemma3n.generate import Prompt

@@ -34,7 +34,10 @@ class Fuse(Stage):
         self.chat = settings.chat
 
     def __call__(self, rows: list[Row]) -> list[Row]:
+        from gemma3n.generate import check_length
+
         tokenizer = self.model.tokenizer
+        context = self.model.config.text.max_position_embeddings
         for row in rows:
             audio, images = row.pop("audio_tokens", []), row.pop("image_tokens", [])
             content = prompt_content(self.template, row["prompt"], len(audio), len(images))
@@ -43,6 +46,8 @@ class Fuse(Stage):
                 if self.chat
                 else tokenizer.prompt_ids(content)
             )
+            # Here, where it costs the other rows of a batch nothing; `decode` would redo them all.
+            check_length(len(row["token_ids"]), context)
             row["embeddings"] = self.model.fuse(row["token_ids"], audio, images)
         return rows
 

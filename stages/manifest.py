@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ _MEDIA_KEYS = {
     "images": Media.image,
     "file": None,
 }
+# Other spellings of the same: to overlook them would answer a question about a file without it.
+_OTHER_MEDIA = re.compile(r"(audio|image|img|video|wav)s?(_?(file|path|filepath))?", re.I)
 _REFERENCE_KEYS = ("reference", "text", "caption")  # the first that a line has
 _EXAMPLE = 'A line is one object, such as {"audio": "a.wav", "text": "hello"}.'
 
@@ -38,15 +41,14 @@ def manifest_rows(path: Path, media: Collection[Media]) -> Iterator[Row]:
     """
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            item = str(number)
             if not line.strip():
                 continue
+            row = light_row(str(number))
             try:
-                raw = _parse(line)
-                item = _text(raw, "id") or item
-                yield _row(raw, item, path.parent, media)
+                _fill(row, _parse(line), path.parent, media)
             except InputError as error:
-                yield light_row(item, error=f"line {number} of '{path}' {error}")
+                row["error"] = {"stage": "read", "message": f"line {number} of '{path}' {error}"}
+            yield row
 
 
 def _parse(line: bytes) -> dict[str, Any]:
@@ -60,46 +62,62 @@ def _parse(line: bytes) -> dict[str, Any]:
     return raw
 
 
-def _row(raw: dict[str, Any], item: str, folder: Path, media: Collection[Media]) -> Row:
+def _fill(row: Row, raw: dict[str, Any], folder: Path, media: Collection[Media]) -> None:
+    """Give the row what a line says, first what a row with an error needs too."""
+    reference = next((key for key in _REFERENCE_KEYS if raw.get(key) is not None), "reference")
+    extra = {key: value for key, value in raw.items() if key not in ("id", reference)}
+    row["extra"] = json.dumps(extra, ensure_ascii=False) if extra else None
+    name = _text(raw, "id")
+    row["item"] = name or row["item"]
+    row["reference"] = _text(raw, reference)
+    files = [
+        (path, kind or kind_of(path))
+        for key, kind in _MEDIA_KEYS.items()
+        for path in _paths(raw, key)
+    ]
+    if files and not name:
+        row["item"] = files[0][0]
+    for key in raw:
+        value = raw[key]
+        if key in _MEDIA_KEYS or not _OTHER_MEDIA.fullmatch(key):
+            continue
+        if value and isinstance(value, str | list | dict):
+            raise InputError(
+                f"has {key}={value!r}, which is not read; files are named by "
+                f"{', '.join(_MEDIA_KEYS)}. Rename the key, or leave it out."
+            )
     if raw.get("offset"):
         raise InputError(
             f"begins at offset={raw['offset']!r} of its file; whole files only, for now. "
             "Cut the clip out into a file of its own."
         )
-    files = [
-        (name, kind or kind_of(name))
-        for key, kind in _MEDIA_KEYS.items()
-        for name in _names(raw, key)
-    ]
-    for name, kind in files:
+    for path, kind in files:
         if kind not in media:
             raise InputError(
-                f"names '{name}', but this job takes {accepted(media)}. "
+                f"names '{path}', but this job takes {accepted(media)}. "
                 "Leave it out, or use the job that takes it, such as generate."
             )
-    prompt = _text(raw, "prompt")
-    if not files and prompt is None:
+    row["prompt"] = _text(raw, "prompt")
+    if not files and row["prompt"] is None:
         raise InputError(
             f"has nothing to work on. Give it a prompt, or one of {', '.join(_MEDIA_KEYS)}."
         )
-    reference = next((key for key in _REFERENCE_KEYS if raw.get(key) is not None), "reference")
-    extra = {k: v for k, v in raw.items() if k not in {*_MEDIA_KEYS, "id", "prompt", reference}}
-    return light_row(
-        files[0][0] if files and not _text(raw, "id") else item,
-        audio_paths=[_beside(folder, name) for name, kind in files if kind is Media.audio],
-        image_paths=[_beside(folder, name) for name, kind in files if kind is Media.image],
-        prompt=prompt,
-        reference=_text(raw, reference),
-        extra=json.dumps(extra, ensure_ascii=False) if extra else None,
-    )
+    row["audio_paths"] = [_beside(folder, path) for path, kind in files if kind is Media.audio]
+    row["image_paths"] = [_beside(folder, path) for path, kind in files if kind is Media.image]
+    seconds: Any = raw.get("duration")
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if is_number and len(row["audio_paths"]) == 1:
+        row["stated_s"] = float(min(seconds, 1e9))  # JSON's numbers may be longer than a float
 
 
-def _names(raw: dict[str, Any], key: str) -> list[str]:
+def _paths(raw: dict[str, Any], key: str) -> list[str]:
     value = raw.get(key)
-    names = value if isinstance(value, list) else [] if value is None else [value]
-    if not all(isinstance(name, str) and name and "\0" not in name for name in names):
-        raise InputError(f"has {key}={value!r}; accepted are a path and a list of paths.")
-    return names
+    paths = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(isinstance(path, str) and path and "\0" not in path for path in paths):
+        raise InputError(
+            f"has {key}={value!r}; accepted are a path and a list of paths. Correct it."
+        )
+    return paths
 
 
 def _text(raw: dict[str, Any], key: str) -> str | None:

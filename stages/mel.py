@@ -1,13 +1,12 @@
 """Waveforms -> mel spectrograms."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gemma3n.errors import SettingsError
-from stages.model import Load
-from stages.row import Row, Stage
+from gemma3n.errors import InputError
+from stages.model import Load, preprocessor_config
+from stages.row import F32, Row, Stage
 
 if TYPE_CHECKING:
     from gemma3n.audio.mel import MelConfig
@@ -22,7 +21,7 @@ class Mel(Stage):
     """Turns each clip's waveform into the mel frames the audio tower reads."""
 
     settings_type = MelSettings
-    reads = ("waveforms",)
+    reads = ("audio_paths", "waveforms")
     adds = ("mels",)
     drops = ("waveforms",)
 
@@ -30,11 +29,18 @@ class Mel(Stage):
         self.config = mel_config(Path(load.folder))
 
     def __call__(self, rows: list[Row]) -> list[Row]:
+        for row in rows:
+            clips = zip(row["audio_paths"], row.pop("waveforms"), strict=True)
+            row["mels"] = [self._mel(path, waveform) for path, waveform in clips]
+        return rows
+
+    def _mel(self, path: str, waveform: F32) -> F32:
         from gemma3n.audio.mel import log_mel
 
-        for row in rows:
-            row["mels"] = [log_mel(clip, self.config) for clip in row.pop("waveforms")]
-        return rows
+        try:
+            return log_mel(waveform, self.config)
+        except InputError as error:
+            raise InputError(f"clip '{path}': {error}") from error
 
 
 def mel_config(folder: Path) -> "MelConfig":
@@ -45,11 +51,4 @@ def mel_config(folder: Path) -> "MelConfig":
     """
     from gemma3n.audio.mel import MelConfig
 
-    path = folder / "preprocessor_config.json"
-    if not path.is_file():
-        return MelConfig()
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SettingsError(f"'{path}' is not JSON: {error}. Download it again.") from error
-    return MelConfig.from_dict(raw)
+    return MelConfig.from_dict(preprocessor_config(folder))

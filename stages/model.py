@@ -1,9 +1,12 @@
 """The model that the stages of one process share."""
 
+import json
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from gemma3n.errors import SettingsError
 from gemma3n.matformer import FULL_SIZE, NestedSize
 
 if TYPE_CHECKING:
@@ -37,3 +40,23 @@ def shared_model(load: Load) -> "Gemma3n":
         device=load.device,
         ple=load.ple,
     )
+
+
+def preprocessor_config(folder: Path) -> dict[str, Any]:
+    """How the checkpoint says that its media are prepared; empty if it does not.
+
+    Raises:
+        SettingsError: its `preprocessor_config.json` is not JSON, or no object.
+    """
+    path = folder / "preprocessor_config.json"
+    if not path.is_file():
+        return {}
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SettingsError(f"'{path}' is not JSON: {error}. Download it again.") from error
+    if not isinstance(raw, dict):
+        raise SettingsError(
+            f"'{path}' holds a {type(raw).__name__}; accepted is an object. Download it again."
+        )
+    return raw

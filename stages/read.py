@@ -1,6 +1,7 @@
 """Files -> waveforms and images."""
 
 import os
+import re
 import stat
 import warnings
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 RATE = 16_000  # Hz, what the audio tower was trained on
 CLIP_S = 30  # seconds that it takes at once
+_SHORTER_S = 0.1  # a manifest's duration may be rounded; by more than this it means a part
 READ_AS = {Media.audio: "waveforms", Media.image: "images"}  # column of each kind of file
 
 
@@ -36,6 +38,7 @@ class Read(Stage):
         "prompt",
         "reference",
         "extra",
+        "stated_s",
         "start_s",
         "end_s",
         "audio_s",
@@ -54,6 +57,7 @@ class Read(Stage):
             waveforms = [read_audio(Path(path)) for path in row["audio_paths"]]
             images = [read_image(Path(path)) for path in row["image_paths"]]
             row["audio_s"] = sum(len(waveform) for waveform in waveforms) / RATE
+            _check_stated(row)
             # Times say where in a file a segment is; several files have no time in common.
             is_clip = len(waveforms) == 1 and not images
             row["start_s"], row["end_s"] = (0.0, row["audio_s"]) if is_clip else (None, None)
@@ -84,7 +88,9 @@ def read_audio(path: Path) -> F32:
             samples = file.read(CLIP_S * rate + 1, dtype="float32", always_2d=True)
             seconds = max(file.frames, len(samples)) / rate
     except Exception as error:  # what a decoder raises for a broken file is its own affair
-        raise InputError(_broken(path, Media.audio, error)) from error
+        # libsndfile prefixes its reason with the file name, as bytes.
+        what = getattr(error, "error_string", "") or _reason(error)
+        raise InputError(_broken(path, Media.audio, what)) from error
     if len(samples) > CLIP_S * rate:
         raise InputError(
             f"clip '{path}' is {seconds:.1f} s; one clip may be {CLIP_S} s. "
@@ -111,7 +117,7 @@ def read_image(path: Path) -> U8:
     Raises:
         InputError: no such file, not a picture, broken, or too many pixels.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     _check_file(path)
     Image.init()
@@ -122,35 +128,68 @@ def read_image(path: Path) -> U8:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             opened = Image.open(path, formats=formats)
         with opened:
-            upright = ImageOps.exif_transpose(opened)
-            return np.asarray(_rgb(upright))
+            _check_depth(opened, path)
+            return np.asarray(_rgb(ImageOps.exif_transpose(opened)))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        # Pillow names twice the limit where the picture is past that.
+        pixels = next(iter(re.findall(r"\d+", str(error))), "too many")
         raise InputError(
-            f"picture '{path}' is too large: {error} "
-            f"A picture may have {Image.MAX_IMAGE_PIXELS} pixels. Scale it down."
+            f"picture '{path}' has {pixels} pixels; it may have {Image.MAX_IMAGE_PIXELS}. "
+            "Scale it down."
         ) from error
+    except UnidentifiedImageError as error:  # whose own text repeats the path
+        raise InputError(_broken(path, Media.image, "its content is no known format")) from error
+    except InputError:
+        raise
     except Exception as error:  # what a decoder raises for a broken file is its own affair
-        raise InputError(_broken(path, Media.image, error)) from error
+        raise InputError(_broken(path, Media.image, _reason(error))) from error
+
+
+def _check_stated(row: Row) -> None:
+    stated = row["stated_s"]
+    if stated is not None and 0 <= stated < row["audio_s"] - _SHORTER_S:
+        raise InputError(
+            f"the manifest gives '{row['audio_paths'][0]}' duration={stated:g}, but the file is "
+            f"{row['audio_s']:.1f} s; whole files only, for now. Cut the clip out into a file of "
+            "its own, or take the duration out for the whole."
+        )
 
 
 def _check_file(path: Path) -> None:
     try:
-        mode = path.stat().st_mode
+        found = path.stat()
     except OSError as error:
         raise InputError(
             f"'{path}' cannot be opened: {error.strerror}. Correct the path, or leave it out."
         ) from error
-    if not stat.S_ISREG(mode):  # a pipe, for one, would be waited for without end
+    if not stat.S_ISREG(found.st_mode):  # a pipe, for one, would be waited for without end
         raise InputError(f"'{path}' is not a file. Correct the path, or leave it out.")
+    if found.st_size == 0:
+        raise InputError(f"'{path}' is empty, 0 bytes. Copy it anew, or leave it out.")
 
 
-def _broken(path: Path, kind: Media, error: Exception) -> str:
-    # libsndfile prefixes its reason with the file name, as bytes.
-    what = getattr(error, "error_string", "") or str(error) or type(error).__name__
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _broken(path: Path, kind: Media, what: str) -> str:
     return (
-        f"'{path}' cannot be read as {kind.value}: {what} "
+        f"'{path}' cannot be read as {kind.value}: {what.rstrip('.')}. "
         f"Accepted are {EXTENSIONS[kind]}, each by its content. Repair or convert the file."
     )
+
+
+def _check_depth(image: "Image", path: Path) -> None:
+    """Refuse pixels whose scale is not known: where white is, no file says."""
+    sixteen = image.mode.startswith("I;16") or (
+        # Pillow has these in 32 bits, on the scale of 16.
+        image.mode == "I" and image.format in ("PNG", "PPM")
+    )
+    if image.mode.startswith(("I", "F")) and not sixteen:
+        raise InputError(
+            f"picture '{path}' has pixels of mode '{image.mode}' (32 bits, or with a sign), of no "
+            "known scale; accepted are 8 and 16 bits a channel. Scale it to one of them."
+        )
 
 
 def _rgb(image: "Image") -> "Image":

@@ -1,11 +1,11 @@
 """Images -> pixels of the size the vision tower reads."""
 
-import json
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from stages.model import Load
+from gemma3n.errors import SettingsError
+from stages.model import Load, preprocessor_config
 from stages.row import Row, Stage
 from stages.setting import setting
 
@@ -49,7 +49,18 @@ class Resize(Stage):
 
 
 def checkpoint_resolution(folder: Path) -> int:
-    """Pixels a side that the checkpoint's `preprocessor_config.json` states, else the released."""
-    path = folder / "preprocessor_config.json"
-    raw = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return int(raw.get("size", {}).get("height", _RELEASED))
+    """Pixels a side that the checkpoint's `preprocessor_config.json` states, else the released.
+
+    Raises:
+        SettingsError: it states something else.
+    """
+    size = preprocessor_config(folder).get("size")
+    match size:
+        case None:
+            return _RELEASED
+        case {"height": 256 | 512 | 768 as side}:
+            return side
+    raise SettingsError(
+        f"preprocessor_config.json in '{folder}' has size={size!r}; its height must be 256, 512 or "
+        "768. Set resize.resolution to one of them, or correct the file."
+    )

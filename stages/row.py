@@ -32,7 +32,8 @@ class Row(TypedDict, total=False):
     image_paths: list[str]
     prompt: str | None  # this row's own prompt, plain text; None uses the job's
     reference: str | None  # what the answer should be, if the manifest knows
-    extra: str | None  # the manifest's other columns, as one JSON object
+    extra: str | None  # all else that the manifest's line says, as one JSON object
+    stated_s: float | None  # seconds that the manifest gives its one clip
     # What reading it shows.
     start_s: float | None  # seconds in the original file; None for what has no duration
     end_s: float | None
@@ -86,6 +87,7 @@ def light_row(
         prompt=prompt,
         reference=reference,
         extra=extra,
+        stated_s=None,
         error=None if error is None else {"stage": "read", "message": error},
     )
 

@@ -1,5 +1,6 @@
 import json
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,11 @@ def shard(folder: Path) -> None:
     for file in set(where.values()):
         save_file({n: t for n, t in state.items() if where[n] == file}, folder / file)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))
+
+
+def write_header(path: Path, header: object) -> None:
+    encoded = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(encoded)) + encoded)
 
 
 def logits(folder: Path) -> torch.Tensor:
@@ -154,13 +160,15 @@ def test_an_export_without_the_stem_bias_has_a_bias_of_zero(copy: Path) -> None:
 def test_a_missing_a_strange_and_a_misshapen_tensor_are_refused(copy: Path) -> None:
     norm = "model__language_model__norm__weight"
     change(copy, **{norm: None})
-    with pytest.raises(SettingsError, match=r"lacks 'text\.norm\.weight'"):
+    with pytest.raises(SettingsError, match=r"lacks 'model\.language_model\.norm\.weight'"):
         gemma3n.load(copy)
     change(copy, **{norm: torch.ones(65)})
-    with pytest.raises(SettingsError, match=r"'text\.norm\.weight'.*\[65\].*makes it \[64\]"):
+    with pytest.raises(
+        SettingsError, match=r"'model\.language_model\.norm\.weight'.*\[65\].*makes it \[64\]"
+    ):
         gemma3n.load(copy)
     change(copy, **{norm: torch.ones(64), "model__language_model__bias": torch.ones(1)})
-    with pytest.raises(SettingsError, match=r"holds 'text\.bias', for which its config"):
+    with pytest.raises(SettingsError, match=r"holds 'model\.language_model\.bias', for which"):
         gemma3n.load(copy)
     change(copy, model__language_model__bias=None, transformer__wte=torch.ones(1))
     with pytest.raises(SettingsError, match=r"'transformer\.wte', which belongs to no part"):
@@ -178,6 +186,15 @@ def test_a_folder_without_weights_or_with_half_of_them_is_refused(copy: Path) ->
     (copy / "model.safetensors").write_bytes(b"\x02" + bytes(7) + b"PK" + bytes(9))
     with pytest.raises(SettingsError, match="header is no JSON"):
         gemma3n.load(copy)
+    headers = ([1], {"model.a": 1}, {"model.a": {"dtype": "F32", "shape": [1]}})
+    for header in headers:
+        write_header(copy / "model.safetensors", header)
+        with pytest.raises(SettingsError, match="header does not say dtype, shape and data_off"):
+            gemma3n.load(copy)
+    strange = {"dtype": "F8_E4M3", "shape": [0], "data_offsets": [0, 0]}
+    write_header(copy / "model.safetensors", {"model.a": strange})
+    with pytest.raises(SettingsError, match="tensors of type F8_E4M3; accepted are BF16, F16, F32"):
+        gemma3n.load(copy)
     (copy / "model.safetensors").unlink()
     with pytest.raises(SettingsError, match=r"holds no \*\.safetensors"):
         gemma3n.load(copy)
@@ -185,3 +202,35 @@ def test_a_folder_without_weights_or_with_half_of_them_is_refused(copy: Path) ->
     (copy / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(SettingsError, match=r"lacks model-1\.safetensors"):
         gemma3n.load(copy)
+
+
+@pytest.mark.parametrize(
+    "index", ["{", "[1]", "{}", '{"weight_map": ["a"]}', '{"weight_map": {"a": 1}}']
+)
+def test_an_index_that_is_none_is_named(copy: Path, index: str) -> None:
+    (copy / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(SettingsError, match=r"index.json' (is not JSON|has no weight_map).*Downlo"):
+        gemma3n.load(copy)
+
+
+def test_a_tensor_is_called_as_in_its_file(copy: Path) -> None:
+    checkpoint = Checkpoint(copy)
+    for released in ("model.language_model.norm.weight", "model.language_model.absent.weight"):
+        assert checkpoint.released("text." + released.split(".", 2)[2]) == released
+    checkpoint.entries.clear()
+    assert checkpoint.released("embed_audio.x") == "model.embed_audio.x"
+
+
+def test_an_output_head_of_its_own_is_refused(copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
+    with pytest.raises(SettingsError, match="output head of its own"):
+        gemma3n.load(copy)
+
+
+def test_a_scale_that_is_not_applied_may_be_in_the_file_all_the_same(copy: Path) -> None:
+    applied = logits(copy)
+    config = json.loads((copy / "config.json").read_text())
+    config["text_config"]["altup_correct_scale"] = False
+    (copy / "config.json").write_text(json.dumps(config))
+    assert not torch.allclose(logits(copy), applied)

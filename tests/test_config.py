@@ -72,7 +72,21 @@ def test_a_text_only_config_has_no_towers() -> None:
         ({"num_kv_shared_layers": 35}, "of 35 layers 0 to 34 may share"),
         ({"num_kv_shared_layers": 32}, "types .* which no earlier layer has"),
         ({"hidden_activation": "silu"}, "only 'gelu_pytorch_tanh'"),
-        ({"attention_bias": True}, "no biases"),
+        (
+            {"attention_bias": True},
+            "attention_bias=True; accepted is false, .* no such biases. This is another",
+        ),
+        ({"num_hidden_layers": "x"}, "num_hidden_layers='x'; it must be of type int. Correct"),
+        ({"num_hidden_layers": [3], "intermediate_size": 5}, "layers=.3.; it must be of type int"),
+        ({"hidden_size": True}, "hidden_size=True; it must be of type int"),
+        ({"hidden_size": 64.5}, "hidden_size=64.5; it must be of type int"),
+        ({"rms_norm_eps": [1e-6]}, r"rms_norm_eps=\[1e-06\]; it must be of type float"),
+        ({"intermediate_size": ["a"] * 35}, r"it must be of type list\[int\]"),
+        ({"layer_types": [1] * 35}, r"it must be of type list\[str\]"),
+        ({"eos_token_id": []}, r"eos_token_id=\[\]; it must be of type int"),
+        ({"final_logit_softcapping": "no"}, r"it must be of type float \| None"),
+        ({"rope_parameters": [1]}, r"rope_parameters=\[1\]; it must be an object"),
+        ({"rope_parameters": {FULL: {"rope_theta": "x"}}}, "rope_theta='x'; it must be of type fl"),
         ({"rope_scaling": {"rope_type": "yarn"}}, "rope_type='yarn'"),
     ],
 )
@@ -89,6 +103,9 @@ def test_another_models_config_is_refused() -> None:
 def test_a_folder_that_is_no_checkpoint_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="does not exist"):
         Config.from_folder(tmp_path / "absent")
+    (tmp_path / "a.wav").touch()
+    with pytest.raises(SettingsError, match=r"a.wav' is a file, not a folder. Give the folder of"):
+        Config.from_folder(tmp_path / "a.wav")
     with pytest.raises(SettingsError, match=r"has no config.json"):
         Config.from_folder(tmp_path)
     (tmp_path / "config.json").write_text("{")
@@ -97,3 +114,21 @@ def test_a_folder_that_is_no_checkpoint_says_what_is_missing(tmp_path: Path) -> 
     (tmp_path / "config.json").write_text(json.dumps([1]))
     with pytest.raises(SettingsError, match="holds a list"):
         Config.from_folder(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "gemma3n_text", "head_dim": "x"}')
+    with pytest.raises(SettingsError, match=r"config.json': head_dim='x'; it must be of type int"):
+        Config.from_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({"text_config": [1]}, r"text_config=\[1\]; it must be an object"),
+        ({"audio_config": "x"}, "audio_config='x'; it must be an object"),
+        ({"audio_config": {"sscp_conv_stride_size": [2, 2]}}, r"of type list\[list\[int\]\]"),
+        ({"vision_config": {"model_args": []}}, r"model_args=\[\]; it must be of type dict"),
+        ({"image_token_id": "x"}, "image_token_id='x'; it must be of type int"),
+    ],
+)
+def test_a_value_of_another_type_is_named(raw: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        Config.from_dict({"model_type": "gemma3n", **raw})

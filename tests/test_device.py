@@ -8,7 +8,7 @@ CPU = torch.device("cpu")
 
 
 def test_float16_is_refused_with_the_reason() -> None:
-    with pytest.raises(SettingsError, match=r"float16' overflows.*bfloat16"):
+    with pytest.raises(SettingsError, match=r"precision=float16: .*overflow.*bfloat16"):
         resolve_precision("float16", CPU)
 
 

@@ -72,7 +72,7 @@ def test_a_short_clip_is_filled_up_with_the_last_row_of_its_table() -> None:
     padded = padded_clip(torch.zeros(2, 5), embedder, 4)
     assert torch.equal(padded[2], embedder.hard(torch.tensor(13)))
     assert torch.equal(padded[2], padded[3])
-    with pytest.raises(InputError, match="5 soft tokens; one clip may have 4"):
+    with pytest.raises(InputError, match="5 soft tokens; one may have 4"):
         padded_clip(torch.zeros(5, 5), embedder, 4)
 
 
@@ -82,3 +82,5 @@ def test_soft_tokens_need_exactly_their_places() -> None:
     assert filled[0, :, 0].tolist() == [0, 1, 2]
     with pytest.raises(InputError, match="places for 2 image soft tokens, but 1 came"):
         fill(embeddings, ids, 9, [torch.ones(1, 2)], "image")
+    with pytest.raises(InputError, match=r"shape \[2, 4\]; accepted is \[tokens, 2\]"):
+        fill(embeddings, ids, 9, [torch.ones(2, 4)], "image")

@@ -112,3 +112,13 @@ def test_a_size_is_within_another_if_no_layer_is_missing_or_wider() -> None:
     assert small.within(full, E4B.text)
     assert not full.within(small, E4B.text)
     assert not NestedSize((20, 21, 22, 23, 24), 8193).within(small, E4B.text)
+
+
+def test_lists_make_the_same_size_as_tuples() -> None:
+    assert NestedSize([9, 8], [1, 2]) == NestedSize((8, 9), (1, 2))  # type: ignore[arg-type]
+    assert hash(NestedSize([9, 8])) == hash(NestedSize((8, 9)))  # type: ignore[arg-type]
+
+
+def test_what_is_no_size_is_refused() -> None:
+    with pytest.raises(SettingsError, match="nested=5; give the name of a size"):
+        resolve_size(5, E4B)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,6 +68,19 @@ def test_uint8_pixels_are_the_same_as_their_fractions(model: Gemma3n) -> None:
     torch.testing.assert_close(model.encode_images(pixels), model.encode_images(pixels / 255))
 
 
+@pytest.mark.parametrize(
+    "shape", [(1, 3, 224, 224), (1, 3, 256, 512), (3, 256, 256), (1, 4, 256, 256)]
+)
+def test_pixels_of_another_shape_are_an_input_error(model: Gemma3n, shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"size 256, 512, 768. Make them with gemma3n.image_pix"):
+        model.encode_images(torch.zeros(shape))
+
+
+def test_one_prompt_without_its_list_is_refused(model: Gemma3n) -> None:
+    with pytest.raises(TypeError, match=r"is the string 'hello', .* Give \[prompt\], also for one"):
+        model.generate("hello")
+
+
 def test_a_clip_of_more_than_30_seconds_is_refused(model: Gemma3n) -> None:
     assert len(model.encode_audio([torch.zeros(2997, 128)])[0]) == 188
     with pytest.raises(InputError, match="189 soft tokens; one clip may have 188"):
@@ -99,7 +113,8 @@ def test_an_encode_pool_needs_no_text(checkpoint_folder: Path) -> None:
 def test_a_size_outside_the_loaded_one_is_refused(checkpoint_folder: Path) -> None:
     model = gemma3n.load(checkpoint_folder, NestedSize((), 128), precision="float32")
     assert model.generate_ids([[2, 9]], 2, [], nested=NestedSize((), 64))
-    with pytest.raises(SettingsError, match="nested='full' is not within the loaded size 'custom'"):
+    message = "nested='full' is not within the loaded size 'widths=128'"
+    with pytest.raises(SettingsError, match=message):
         model.generate_ids([[2, 9]], 2, [], nested="full")
 
 
@@ -122,3 +137,56 @@ def test_a_load_that_cannot_be_is_refused(
 
 def test_a_budget_chooses_the_size(checkpoint_folder: Path) -> None:
     assert gemma3n.load(checkpoint_folder, budget_gb=1).size_name == "full"
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"skip": [13, 14]}, "skip=13,14"),
+        ({"skip": [14], "widths": 128}, "skip=14 widths=128"),
+        ({"skip": [], "widths": [128] * 5 + [256] * 10}, "widths=128*5,256*10"),
+        ({"skip": [14], "name": "mine"}, "mine"),
+        ({"skip": []}, "full"),
+    ],
+)
+def test_a_size_without_a_name_is_called_by_what_it_is(
+    checkpoint_folder: Path, settings: dict[str, Any], name: str
+) -> None:
+    size = gemma3n.NestedSize.from_skip(**settings)
+    loaded = gemma3n.load(checkpoint_folder, size, parts=["audio"], device="cpu")
+    assert loaded.size_name == name
+
+
+def test_a_budget_and_a_size_at_once_are_refused(checkpoint_folder: Path) -> None:
+    with pytest.raises(SettingsError, match=r"nested='small' and budget_gb=1 both choose"):
+        gemma3n.load(checkpoint_folder, nested="small", budget_gb=1)
+
+
+def test_media_must_be_as_many_as_prompts(model: Gemma3n) -> None:
+    with pytest.raises(InputError, match="audio has 0 entries for 1 prompts"):
+        model.generate(["<audio>"], audio=[])
+    with pytest.raises(InputError, match="seed has 2 entries for 1 prompts"):
+        model.generate(["hello"], seed=[1, 2])
+
+
+def test_images_may_come_as_one_tensor(model: Gemma3n) -> None:
+    images = model.encode_images(torch.rand(1, 3, 256, 256))
+    prompt = ["What is <image>?"]
+    together = model.generate(prompt, images=[images], max_new_tokens=3)
+    assert together == model.generate(prompt, images=[list(images)], max_new_tokens=3)
+
+
+@pytest.mark.parametrize("shape", [(0, 128), (9, 127), (9,)])
+def test_a_mel_of_another_shape_is_refused_before_the_tower_runs(
+    model: Gemma3n, shape: tuple[int, ...]
+) -> None:
+    with pytest.raises(InputError, match=r"mel has shape .* accepted is \[frames, 128\]"):
+        model.encode_audio([torch.zeros(60, 128), torch.zeros(shape)])
+
+
+def test_towers_are_no_inference_tensors_whoever_loads_them(checkpoint_folder: Path) -> None:
+    model = gemma3n.load(checkpoint_folder, precision="float32")
+    model.encode_audio([torch.zeros(60, 128)])
+    for module in (model.audio, model._embedder("audio")):
+        assert not any(parameter.is_inference() for parameter in module.parameters())
+        module.requires_grad_(True)

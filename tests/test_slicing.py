@@ -48,7 +48,9 @@ def test_a_slice_carries_all_that_belongs_to_a_checkpoint(
 ) -> None:
     folder = slice_checkpoint(checkpoint_folder, "full", tmp_path / "whole")
     assert {path.name for path in folder.iterdir()} >= {"tokenizer.model", "config.json"}
-    assert not list(tmp_path.glob("*.partial"))
+    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
+    (tmp_path / "plain").mkdir()
+    assert folder.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_a_loaded_nested_size_equals_the_slice_of_it(
@@ -67,6 +69,20 @@ def test_a_taken_folder_is_left_alone(checkpoint_folder: Path, tmp_path: Path) -
     with pytest.raises(SettingsError, match="exists and is not an empty folder"):
         slice_checkpoint(checkpoint_folder, "full", tmp_path)
     assert (tmp_path / "mine").read_text() == "kept"
+    with pytest.raises(
+        SettingsError, match=r"mine/out' cannot be made: .*\. Choose another folder"
+    ):
+        slice_checkpoint(checkpoint_folder, "full", tmp_path / "mine" / "out")
+
+
+def test_folders_beside_a_slice_are_left_alone(checkpoint_folder: Path, tmp_path: Path) -> None:
+    for name in ("out.partial", ".out"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine").write_text("kept")
+    slice_checkpoint(checkpoint_folder, "full", tmp_path / "out")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [".out", "out", "out.partial"]
+    assert (tmp_path / "out.partial" / "mine").read_text() == "kept"
 
 
 def test_a_slice_that_fails_leaves_nothing(

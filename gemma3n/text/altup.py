@@ -20,9 +20,9 @@ class AltUp(nn.Module):
         self.correction_coefs = nn.Linear(streams, streams, bias=False)
         self.modality_router = nn.Linear(hidden, streams, bias=False)
         self.router_norm = RMSNorm(hidden, config.rms_norm_eps)
-        self.correct_output_scale = (
-            nn.Parameter(torch.ones(hidden)) if config.altup_correct_scale else None
-        )
+        # Files hold the scale whether or not it is applied.
+        self.correct_output_scale = nn.Parameter(torch.ones(hidden))
+        self.applies_scale = config.altup_correct_scale
 
     def predict(self, streams: Tensor) -> Tensor:
         """Every stream after this layer, guessed from all of them before it.
@@ -54,7 +54,7 @@ class AltUp(nn.Module):
 
     def scaled(self, active: Tensor) -> Tensor:
         """[batch, seq, hidden] as the per-layer input gate reads it; the stream stays unscaled."""
-        return active if self.correct_output_scale is None else active * self.correct_output_scale
+        return active * self.correct_output_scale if self.applies_scale else active
 
     def _route(self, x: Tensor) -> Tensor:
         """How much each stream matters to each token: [batch, seq, hidden] -> [..., streams]."""

@@ -97,7 +97,7 @@ def attention_masks(positions: Tensor, steps: dict[str, Step], window: int) -> d
     """What each query may attend to, by layer type; True = may.
 
     Args:
-        positions: int64 [batch, seq] of the queries, -1 for padding (which then sees nothing).
+        positions: int64 [batch, seq] of the queries, -1 for padding.
         steps: from `KVCache.begin`, or `whole_sequence` without a cache.
         window: positions a local layer may see, its own included.
 
@@ -108,7 +108,11 @@ def attention_masks(positions: Tensor, steps: dict[str, Step], window: int) -> d
     for kind, step in steps.items():
         query, key = positions[:, None, :, None], step.seen[:, None, None, :]
         mask = (key >= 0) & (key <= query)
-        masks[kind] = mask & (key > query - window) if kind == SLIDING else mask
+        if kind == SLIDING:
+            mask = mask & (key > query - window)
+        # Padding sees everything rather than nothing: no backend may make NaN of it, which would
+        # reach real rows through their zero weights. Nobody reads what padding computes.
+        masks[kind] = mask | (query < 0)
     return masks
 
 

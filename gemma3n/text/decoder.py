@@ -204,7 +204,9 @@ class Decoder(nn.Module):
         ropes = self._ropes(positions, embeddings.dtype)
         kv_of: dict[str, KV] = {}  # by layer type: K/V of the last layer with its own
 
-        inputs = self.per_layer_inputs(token_ids, embeddings, size.own)
+        whole = last is None or last == positions.shape[1]  # then one gather serves all layers
+        gathered = (*size.own, *size.shared) if whole else size.own
+        inputs = self.per_layer_inputs(token_ids, embeddings, gathered)
         streams = open_streams(embeddings, self.altup_projections)
         for n, i in enumerate(size.own):
             layer, kind = self.layer(i), self.config.layer_types[i]
@@ -219,7 +221,11 @@ class Decoder(nn.Module):
             return embeddings[:, tail]
         streams = streams[:, :, tail]
         if size.shared:
-            inputs = self.per_layer_inputs(token_ids[:, tail], embeddings[:, tail], size.shared)
+            inputs = (
+                inputs[:, :, len(size.own) :]
+                if whole
+                else self.per_layer_inputs(token_ids[:, tail], embeddings[:, tail], size.shared)
+            )
             ropes = {kind: rope[:, :, tail] for kind, rope in ropes.items()}
             masks = {kind: mask[:, :, tail] for kind, mask in masks.items()}
         for n, i in enumerate(size.shared):

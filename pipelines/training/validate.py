@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 
 import gemma3n
-from gemma3n.generate import Prompt, Sampling
+from gemma3n.generate import Prompt
 from gemma3n.model import Gemma3n
+from gemma3n.sampling import Sampling
 from pipelines.scores import exact_match, word_error_rate
 from pipelines.training.batch import Batch, Collator
 from pipelines.training.examples import Example, Kind

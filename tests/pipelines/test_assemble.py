@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.assemble import assemble, txt_names
+from pipelines.assemble import assemble, clear_txt, txt_names
 from stages.model import Load
 from stages.row import Row, light_row
 from stages.write import PARTS, Format, SinkSettings, Write
@@ -210,3 +210,12 @@ def test_whatever_items_are_called_their_files_can_be_written(items: list[str]) 
             path.parent.mkdir(parents=True, exist_ok=True)
             assert not path.exists()
             path.write_text(item)
+
+
+def test_text_files_that_no_assembly_wrote_are_left_alone(tmp_path: Path) -> None:
+    commit(tmp_path, [done("day/a.wav", "one")])
+    assemble(tmp_path, EVERY)
+    mine = tmp_path / "txt/day/notes.txt"
+    mine.write_text("mine")
+    clear_txt(tmp_path)
+    assert tree(tmp_path / "txt") == {"day/notes.txt": "mine"}

@@ -22,3 +22,32 @@ def test_a_bench_reports_speed_and_memory_of_a_fresh_process(
 def test_a_bench_of_no_checkpoint_is_refused_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "model=absent"]) == 2
     assert "model folder 'absent' does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "why"),
+    [
+        ("repeat=0", "repeat=0; at least 1."),
+        ("new_tokens=0", "new_tokens=0; at least 1."),
+        ("prompt_tokens=0", "prompt_tokens=0; at least 1."),
+        ("prompt_tokens=2040", "prompt_tokens and new_tokens: 2104 tokens a row, but this"),
+        ("nested.layers=[99]", "nested layers [99]"),
+        ("nested.budget_gb=0.0000001", "a run of the bench failed: nested.budget_gb=1e-07, but"),
+    ],
+)
+def test_a_bench_that_cannot_be_is_refused_in_one_line(
+    checkpoint_folder: Path, capsys: pytest.CaptureFixture[str], word: str, why: str
+) -> None:
+    assert main(["bench", f"model={checkpoint_folder}", word]) == 2
+    err = capsys.readouterr().err
+    assert why in err
+    assert err.count("\n") == 1
+
+
+def test_a_bench_measures_the_size_of_layers_and_widths(
+    checkpoint_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"model={checkpoint_folder}", "nested.widths=3", "new_tokens=2", "repeat=1"]
+    assert main(["bench", *words, "json=true"]) == 0
+    (run,) = json.loads(capsys.readouterr().out)["runs"]
+    assert run["size"] == "widths=3"

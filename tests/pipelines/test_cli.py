@@ -1,9 +1,11 @@
 """The command: what is printed where, which exit code, and that wrong use costs no heavy import."""
 
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,56 @@ def test_the_printed_settings_start_the_same_run(
     assert jobs[1][1] == f"gemma3n transcribe --from {tmp_path}"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["prompt=${nested.name}, ${decode.seed}"],
+        [r"prompt=\${nested.name}"],
+        ["resize.resolution=256", "path=[read,mel,resize,encode,fuse,decode,write]"],
+    ],
+)
+def test_printed_settings_mean_the_same_whatever_is_in_a_text(
+    runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    jobs = runs(0)
+    assert cli.main([*WORDS, *words, "--cfg", "job"]) == 0
+    (tmp_path / "config.yaml").write_text(capsys.readouterr().out)
+    assert cli.main([*WORDS, *words]) == cli.main(["transcribe", "--from", str(tmp_path)]) == 0
+    assert jobs[0][0] == jobs[1][0]
+
+
+@pytest.mark.parametrize("output", ["null", "a b", "${x}", "'x'", "1e3", "a,b", "???"])
+def test_what_is_given_with_o_is_a_path_as_it_was_typed(runs: Runs, output: str) -> None:
+    jobs = runs(0)
+    assert cli.main([*WORDS, "-o", output]) == 0
+    assert Path(str(jobs[0][0].output)) == Path(output)
+
+
+def test_a_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("gemma3n-pipelines")
+
+
+def test_a_termination_is_an_interrupt_and_its_handler_is_put_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run_job(job: PathJob, command: str = "") -> int:
+        signal.raise_signal(signal.SIGTERM)
+        return 0
+
+    monkeypatch.setattr(pipelines.run, "run_job", run_job)
+    before = signal.getsignal(signal.SIGTERM)
+    assert cli.main(WORDS) == 130
+    assert capsys.readouterr().err == "gemma3n: interrupted\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_command_may_run_in_another_thread(runs: Runs) -> None:
+    runs(0)
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(cli.main, WORDS).result() == 0
+
+
 def test_a_file_named_like_a_setting_is_warned_of(
     runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,6 +182,13 @@ def test_a_file_named_like_a_setting_is_warned_of(
         ([*WORDS, "--config-name=x"], "option --config-name not recognized. Options are -o DIR"),
         ([*WORDS, "-x.wav"], "a path that starts with '-' goes after `--`"),
         ([*WORDS, "-o"], "option -o requires argument"),
+        ([*WORDS, "-o", "a", "output=b"], "-o a and output= are both given."),
+        (["plan", "model=m", "-o", "a"], "'-o a': plan has no setting output."),
+        ([*WORDS, "job=caption"], "transcribe has no setting job."),
+        ([*WORDS, "policy=single"], "transcribe has no setting policy."),
+        ([*WORDS, "resize.resolution=256"], "transcribe has no stage resize on its path ["),
+        ([*WORDS, "path=[read,mel,write]", "decode=sampling"], "has no stage decode on its path"),
+        (["train", "init=m", "train=[a]", "-o", "/proc/x"], "'/proc/x' cannot be written"),
         ([*WORDS, "--cfg", "hydra"], "only --cfg job exists"),
         ([*WORDS, "--from", "nope"], "--from nope: No such file or directory."),
     ],

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from gemma3n.choices import Precision
 from gemma3n.errors import SettingsError
 from pipelines import compose
-from pipelines.settings import PathJob, Precision, SliceJob
+from pipelines.settings import PathJob, SliceJob
 from stages.resize import Resolution
 from stages.write import Format
 
@@ -71,6 +72,7 @@ def test_the_equivalent_line_asks_for_the_same(path: str, text: str) -> None:
     path=TEXTS.filter(lambda text: text != "???"),
     text=TEXTS.filter(lambda text: "$" not in text and text != "???"),
 )
+@example(path="\x85", text="\u2028")
 def test_settings_written_to_a_file_are_read_back(
     tmp_path_factory: pytest.TempPathFactory, path: str, text: str
 ) -> None:
@@ -148,9 +150,7 @@ def test_a_broken_job_names_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_short_names_stand_for_one_setting_of_their_group() -> None:
-    job = settings_of(
-        "model=m", "nested=small", "ple=resident", "executor=in_process", "policy=single"
-    )
+    job = settings_of("model=m", "nested=small", "ple=resident", "executor=in_process")
     assert (job.model.path, job.nested.name) == ("m", "small")
     assert job.ple.placement.name == "resident"
 

@@ -43,8 +43,10 @@ def test_help_of_a_job_shows_examples_first_and_then_every_setting(job: str) -> 
     lines = help_of(job).splitlines()
     examples = compose.heading(job)[1]
     assert [line.strip() for line in lines[2 : 2 + len(examples)]] == examples
+    unused = compose.unused_settings(compose.compose(job))
     for key in keys(job):
-        assert sum(line.startswith(f"  {key}=") for line in lines) == 1
+        times = sum(line.startswith(f"  {key}=") for line in lines)
+        assert times == (key.partition(".")[0] not in unused)
 
 
 def test_help_shows_the_defaults_of_the_job_and_of_the_schema() -> None:
@@ -66,6 +68,9 @@ def test_help_names_choices_short_names_and_yaml_of_a_group() -> None:
 def test_help_shows_only_the_options_that_a_job_has() -> None:
     assert "-o DIR" in help_of("slice")
     assert "-o DIR" not in help_of("plan")
+    for job in compose.jobs():
+        saves = job in ("transcribe", "caption", "generate", "train")
+        assert ("--from FILE" in help_of(job)) == saves
     assert "[paths]" not in help_of("plan")
     assert "[paths]" in help_of("caption")
 
@@ -77,3 +82,9 @@ def test_help_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> 
         for line in text.splitlines():
             # Examples are for copying: they are never broken.
             assert len(line) <= width or line.lstrip().startswith(("gemma3n ", "fuse.prompt="))
+
+
+def test_help_hides_what_cannot_be_set_or_does_nothing() -> None:
+    assert "resize" not in help_of("transcribe").replace("resize, encode", "")
+    assert "  resize.resolution=auto" in help_of("caption")
+    assert "  job=" not in help_of("transcribe")

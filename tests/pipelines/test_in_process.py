@@ -1,11 +1,12 @@
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
-from gemma3n.errors import InputError
+from gemma3n.errors import InputError, SettingsError
 from pipelines.in_process import InProcess
 from pipelines.progress import Summary, live_line
 from pipelines.settings import ExecutorSettings, PathJob
@@ -63,7 +64,7 @@ def run(
     job = PathJob(job="test", path=list(stages))
     job.source.path = [str(source)]
     summary = Summary()
-    InProcess(ExecutorSettings(batch=batch)).run(job, LOAD, source, summary)
+    InProcess(ExecutorSettings(batch=batch)).run(job, LOAD, source, summary, lambda: None)
     return summary, stages
 
 
@@ -155,7 +156,7 @@ def test_an_interrupted_run_has_counted_what_was_written(
     job = PathJob(job="test", path=list(stages))
     job.source.path = [str(source)]
     with pytest.raises(KeyboardInterrupt):
-        InProcess(ExecutorSettings(batch=2)).run(job, LOAD, source, summary)
+        InProcess(ExecutorSettings(batch=2)).run(job, LOAD, source, summary, lambda: None)
     assert summary.items == 4
 
 
@@ -193,8 +194,51 @@ def test_a_terminal_shows_the_summary_live_and_a_file_shows_nothing(
     assert capsys.readouterr() == ("", "")
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     with live_line(summary) as show:
-        summary.items = 17
+        summary.items, summary.images, summary.audio_seconds = 17, 3, 3600.0
         show()
     out, err = capsys.readouterr()
     assert out == ""
+    assert "0:00:0" in err  # even where the summary fills the line
     assert "17 items" in err
+
+
+def test_the_live_line_says_that_the_model_loads_while_it_does(
+    source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    job = PathJob(job="test", path=["read", "write"])
+    seen: list[str] = []
+
+    def load(*_: object) -> Stage:
+        time.sleep(0.3)  # the line is drawn ten times a second
+        seen.append(capsys.readouterr().err)
+        raise SettingsError("no such device")
+
+    monkeypatch.setattr("pipelines.in_process.build_stage", load)
+    with pytest.raises(SettingsError):
+        InProcess(ExecutorSettings()).run(job, LOAD, source, Summary(), lambda: None)
+    assert "loading the model" in seen[0]
+
+
+def test_a_run_begins_when_all_is_loaded_and_before_any_row(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Fake()
+    stages = {"read": read, "write": FakeWrite()}
+    built: list[str] = []
+
+    def build(name: str, *_: object) -> Stage:
+        built.append(name)
+        return stages[name]
+
+    monkeypatch.setattr("pipelines.in_process.build_stage", build)
+    job = PathJob(job="test", path=list(stages))
+    job.source.path = [str(source)]
+
+    def begin() -> None:
+        assert built == list(stages)
+        assert read.batches == []
+        built.append("begun")
+
+    InProcess(ExecutorSettings()).run(job, LOAD, source, Summary(), begin)
+    assert built[-1] == "begun"

@@ -18,9 +18,9 @@ def test_a_size_is_found_by_its_name(config: Config) -> None:
     assert nested_size(NestedSettings(), config) == FULL_SIZE
 
 
-def test_layers_and_widths_make_a_size_and_count_before_the_name(config: Config) -> None:
+def test_layers_and_widths_make_a_size(config: Config) -> None:
     layers = [i for i in range(15) if i != 12]
-    size = nested_size(NestedSettings("small", layers=layers, widths=[128]), config)
+    size = nested_size(NestedSettings(layers=layers, widths=[128]), config)
     assert (size.skip, size.widths) == ((12,), 128)
     size = nested_size(NestedSettings(layers=layers), config)
     assert (size.skip, size.widths) == ((12,), None)
@@ -34,9 +34,14 @@ def test_layers_and_widths_make_a_size_and_count_before_the_name(config: Config)
         (NestedSettings("smal"), r"nested='smal', but this checkpoint knows full"),
         (NestedSettings(layers=[0, 99]), r"nested layers \[99\]"),
         (NestedSettings(widths=[10_000]), "width=10000 for layer 0"),
+        (NestedSettings("small", layers=[0]), "nested=small and nested.layers or nested.widths"),
+        (NestedSettings("small", budget_gb=1), "nested=small and nested.budget_gb each choose"),
+        (NestedSettings(widths=[1], budget_gb=1), "nested.widths and nested.budget_gb each"),
+        (NestedSettings(layers=[1, 0], widths=[1, 2]), r"nested.layers=\[1, 0\] .* Order both"),
+        (NestedSettings(layers=[0, 0], widths=[1, 2]), r"as in \[0\]"),
     ],
 )
-def test_a_size_that_the_checkpoint_does_not_hold_is_refused(
+def test_a_size_that_cannot_be_meant_or_is_not_there_is_refused(
     config: Config, settings: NestedSettings, message: str
 ) -> None:
     with pytest.raises(SettingsError, match=message):

@@ -9,7 +9,15 @@ import pytest
 
 import pipelines
 from gemma3n.errors import SettingsError
-from pipelines.path import PLUGINS, build_stage, check_path, settings_of, stage_class
+from pipelines.path import (
+    PLUGINS,
+    build_stage,
+    check_path,
+    check_prompt,
+    settings_of,
+    stage_class,
+    unused_groups,
+)
 from pipelines.settings import PathJob
 from stages.media import Media
 from stages.model import Load
@@ -172,3 +180,39 @@ def test_checking_a_path_loads_no_torch_and_no_ray() -> None:
         "sys.exit(any(name in sys.modules for name in ('torch', 'ray', 'hydra', 'pyarrow')))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def asked(prompt: str, media: list[Media], *paths: Path | str) -> PathJob:
+    one = job("read mel resize encode fuse decode write", media)
+    one.fuse.prompt, one.source.path = prompt, [str(path) for path in paths]
+    return one
+
+
+@pytest.mark.parametrize(
+    ("prompt", "media", "why"),
+    [
+        ("", [Media.audio, Media.image], r"there is no prompt for \['folder'\]. Set prompt="),
+        (" ", [Media.audio], "there is no prompt"),
+        ("<audio> <audio>", [Media.audio], "has 2 marks, but a file is a row of its own"),
+        ("<audio> <image>", [Media.audio, Media.image], "has 2 marks"),
+        ("<image>", [Media.audio], r"has <image>, but the job reads audio \(source.media\)"),
+        ("<image>", [], "the job reads no files"),
+    ],
+)
+def test_a_prompt_that_fits_no_row_is_refused(prompt: str, media: list[Media], why: str) -> None:
+    with pytest.raises(SettingsError, match=why):
+        check_prompt(asked(prompt, media, "folder"))
+
+
+def test_a_prompt_that_may_fit_a_row_is_left_to_the_rows(tmp_path: Path) -> None:
+    manifest = tmp_path / "rows.jsonl"
+    manifest.touch()
+    both = [Media.audio, Media.image]
+    check_prompt(asked("What is <audio>?", both, "folder"))
+    check_prompt(asked("What?", both, "folder"))
+    check_prompt(asked("", both, "folder", manifest))
+    check_prompt(asked("<audio> or <audio>", [Media.audio], manifest))
+
+
+def test_settings_of_stages_that_are_not_on_the_path_are_unused() -> None:
+    assert unused_groups(["read", "mel", "encode", "write"]) == {"resize", "fuse", "decode"}

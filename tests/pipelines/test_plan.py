@@ -42,7 +42,7 @@ def test_the_table_has_a_line_for_every_item_and_a_total_for_every_size(
 ) -> None:
     assert plan(job) == 0
     table = capsys.readouterr().out
-    for item in plan_memory(job.model.path, context=4096, batch=8).items:
+    for item in plan_memory(job.model.path, context=2048, batch=8).items:
         assert table.count(item.what) == len(job.sizes)
     assert " full " in table
     # This checkpoint names no sizes, so its small one is the whole model.
@@ -71,3 +71,16 @@ def test_a_plan_for_no_tokens_or_no_rows_is_refused(job: PlanJob, name: str) -> 
 def test_a_plan_of_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "model=no/such/folder"]) == 2
     assert "model folder 'no/such/folder' does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["sizes", "parts"])
+def test_a_plan_of_no_size_or_no_part_is_refused(job: PlanJob, name: str) -> None:
+    setattr(job, name, [])
+    with pytest.raises(SettingsError, match=rf"{name}=\[\]; at least one. Leave it out"):
+        plan(job)
+
+
+def test_a_context_that_the_checkpoint_does_not_have_is_refused(job: PlanJob) -> None:
+    job.context = 2049
+    with pytest.raises(SettingsError, match=r"context=2049: .* goes up to 2048 \(max_position"):
+        plan(job)

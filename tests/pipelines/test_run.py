@@ -12,10 +12,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
+from safetensors.torch import load_file, save_file
 
+from gemma3n.choices import Device, Precision
 from gemma3n.errors import SettingsError
-from pipelines.run import DONE, INTERRUPTED, ROWS_FAILED, make_run_folder, model_load, run_job
-from pipelines.settings import Device, PathJob, Precision
+from pipelines.exit_code import DONE, INTERRUPTED, ROWS_FAILED
+from pipelines.run import model_load, run_job
+from pipelines.settings import PathJob
 from stages.media import Media
 from stages.model import shared_model
 from stages.resize import Resolution
@@ -147,7 +150,7 @@ def test_pictures_become_captions_and_a_text_in_their_clothes_an_error(
     assert run_job(job) == ROWS_FAILED
     items = results(tmp_path / "out")
     assert [name for name in items if items[name]["text"]] == sorted(PICTURES)
-    assert "cannot identify" in items["text.png"]["error"]["message"]
+    assert "no known format" in items["text.png"]["error"]["message"]
     assert items[PICTURES[0]]["segments"][0]["start_s"] is None
     assert json.loads((tmp_path / "out/summary.json").read_text())["images"] == 3
 
@@ -179,7 +182,8 @@ def test_a_manifest_may_mix_text_sound_and_pictures(questions: Path, tmp_path: P
     assert failed == {"gone": "read", "broken": "read", "7": "read"}
     assert all(items[name]["text"] for name in ("text", "clip", "picture", "all", picture))
     assert items["clip"]["reference"] == "ten of clubs"
-    assert items["picture"]["extra"] == {"mood": "curious"}
+    said = {"image": picture, "prompt": "What is it?", "mood": "curious"}
+    assert items["picture"]["extra"] == said
     assert len(lines(tmp_path / "out/failures.jsonl")) == 3
 
 
@@ -213,14 +217,14 @@ def test_a_prompt_that_does_not_fit_is_an_error_row(tmp_path: Path) -> None:
     assert run_job(job) == ROWS_FAILED
     items = results(tmp_path / "out")
     assert items["short"]["text"]
-    assert items["long"]["error"]["stage"] == "decode"
+    assert items["long"]["error"]["stage"] == "fuse"
 
 
 def test_a_nested_size_given_by_layers_and_widths_runs(recordings: Path, tmp_path: Path) -> None:
     job = transcribe(tmp_path / "out", recordings / CLIPS[0])
     job.nested.layers, job.nested.widths = [i for i in range(15) if i not in range(5, 10)], [128]
     assert run_job(job) == DONE
-    assert results(tmp_path / "out")["001.wav"]["size"] == "custom"
+    assert results(tmp_path / "out")["001.wav"]["size"] == "skip=5,6,7,8,9 widths=128"
 
 
 def test_the_saved_settings_repeat_the_run(recordings: Path, tmp_path: Path) -> None:
@@ -251,13 +255,18 @@ def test_no_more_of_the_model_is_loaded_than_the_job_needs(
 
 
 def test_without_an_output_the_folder_is_new_and_named_after_job_and_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recordings: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    folders = [make_run_folder(path_job("caption", None, tmp_path)) for _ in range(3)]
+    for _ in range(3):
+        run_job(transcribe(None, recordings / CLIPS[0]))
+    folders = capsys.readouterr().out.splitlines()
     assert len(set(folders)) == 3
     for folder in folders:
-        assert re.fullmatch(r"outputs/caption/\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d)?", str(folder))
+        assert re.fullmatch(r"outputs/transcribe/\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d)?", folder)
 
 
 def test_a_folder_with_results_is_refused_and_fresh_empties_it(
@@ -265,7 +274,7 @@ def test_a_folder_with_results_is_refused_and_fresh_empties_it(
 ) -> None:
     job = transcribe(tmp_path / "out", recordings)
     run_job(job)
-    mine = tmp_path / "out/txt/mine.md"
+    mine = tmp_path / "out/txt/mine.txt"
     mine.write_text("a note of the user's")
     before = results(tmp_path / "out")
     with pytest.raises(SettingsError, match=r"already holds results. Choose another.*fresh=true"):
@@ -345,6 +354,109 @@ def test_a_job_that_cannot_be_run_is_refused_and_leaves_nothing_behind(
     with pytest.raises(SettingsError, match=message):
         run_job(wrong(transcribe(tmp_path / "out", recordings), change))
     assert not (tmp_path / "out").exists()
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def broken(checkpoint: Path, copy: Path, name: str) -> str:
+    """A copy of the checkpoint that lacks, or holds the wrong, what `name` says."""
+    shutil.copytree(checkpoint, copy)
+    if name == "tokenizer":
+        (copy / "tokenizer.model").write_bytes(b"no vocabulary")
+    else:
+        arrays = load_file(copy / "model.safetensors")
+        lost = next(key for key in arrays if name in key)
+        save_file({k: v for k, v in arrays.items() if k != lost}, copy / "model.safetensors")
+    return str(copy)
+
+
+@pytest.mark.parametrize("why", ["device", "budget", "tokenizer", "audio_tower", "language_model"])
+def test_a_run_that_cannot_be_loaded_leaves_every_folder_as_it_was(
+    recordings: Path,
+    tmp_path: Path,
+    checkpoint_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    why: str,
+) -> None:
+    run_job(transcribe(tmp_path / "old", recordings / CLIPS[0]))
+    before = tree(tmp_path / "old")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    job = transcribe(None, recordings, fresh=True)
+    match why:
+        case "device":
+            job.device = Device.cuda
+        case "budget":
+            job.nested.budget_gb = 1e-6
+        case _:
+            job.model.path = broken(checkpoint_folder, tmp_path / "broken", why)
+    for output in ("old", "new"):
+        with pytest.raises(SettingsError):
+            run_job(replace(job, output=str(tmp_path / output)))
+    assert tree(tmp_path / "old") == before
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("output", ["", "/proc/x", "a.wav/x", "x" * 300])
+def test_an_output_that_cannot_be_written_is_refused_before_the_load(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.wav").touch()
+    shared_model.cache_clear()
+    job = replace(transcribe(None, recordings), output=output)
+    with pytest.raises(SettingsError, match=r"output is empty|output '.*' cannot be written: "):
+        run_job(job)
+    assert shared_model.cache_info().misses == 0
+
+
+def test_that_a_size_is_the_full_model_is_said_on_stderr_and_in_the_log(
+    recordings: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for is_terminal in (False, True):
+        monkeypatch.setattr("sys.stderr.isatty", lambda there=is_terminal: there)
+        job = transcribe(tmp_path / f"out{is_terminal}", recordings / CLIPS[0])
+        job.nested.name = "small"
+        run_job(job)
+        note = "this checkpoint names no nested sizes, so nested=small is the full model"
+        assert note in capsys.readouterr().err
+        assert note in (tmp_path / f"out{is_terminal}/run.log").read_text()
+
+
+def test_a_budget_chooses_the_size(recordings: Path, tmp_path: Path) -> None:
+    job = transcribe(tmp_path / "out", recordings / CLIPS[0])
+    job.nested.budget_gb = 1
+    assert run_job(job) == DONE
+    assert "1.00 GB: nested=full is the largest that fits" in (tmp_path / "out/run.log").read_text()
+
+
+def test_an_interrupt_during_the_load_leaves_nothing(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipelines.in_process.build_stage", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_job(transcribe(tmp_path / "out", recordings))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_saved_settings_mean_the_same_in_another_folder(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("model").symlink_to(TESTS / "golden/checkpoint")
+    job = transcribe(Path("out"), Path("recordings", CLIPS[0]))
+    job.model.path = "model"
+    run_job(job)
+    saved = OmegaConf.load(tmp_path / "out/config.yaml")
+    assert saved.source.path == [str(recordings / CLIPS[0])]
+    assert (saved.model.path, saved.output) == (str(tmp_path / "model"), str(tmp_path / "out"))
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ def test_a_slice_is_a_checkpoint_and_its_folder_is_printed(
     [
         ([], "nested=full is the checkpoint itself. Ask for a size inside it: "),
         (["nested.budget_gb=2"], "nested.budget_gb=2 is for loading, but a slice is one size."),
+        (["nested=small"], "nested=small is the checkpoint itself. Ask for a size inside it: "),
         (["nested=nope"], "nested='nope', but this checkpoint knows full"),
         (["nested.widths=100000"], "Pick a width that fits"),
     ],
@@ -57,3 +58,13 @@ def test_a_folder_that_holds_something_is_never_overwritten(
     assert main(["slice", *words]) == 2
     assert "is not an empty folder" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_slice_that_cannot_be_written_is_refused(
+    checkpoint_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.wav").touch()
+    for output in ("/proc/x", str(tmp_path / "a.wav/x")):
+        words = [f"model={checkpoint_folder}", "nested.widths=3", "-o", output]
+        assert main(["slice", *words]) == 2
+        assert f"output '{output}' cannot be written: " in capsys.readouterr().err

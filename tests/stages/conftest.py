@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gemma3n.chat import Mark, Turn
+from gemma3n.config import Config, TextConfig
 from gemma3n.errors import InputError
 from gemma3n.generate import Completion, Prompt, Sampling
 from stages.model import Load
@@ -29,6 +30,7 @@ class FakeModel:
 
     tokenizer = FakeTokenizer()
     size_name = "small"
+    config = Config(text=TextConfig(max_position_embeddings=8))
 
     def __post_init__(self) -> None:
         self.calls: list[tuple[str, Any]] = []

@@ -28,6 +28,19 @@ def test_a_base_checkpoint_is_asked_without_a_chat_turn(fake_model: Any, load: L
     assert stage([Row(item="a", prompt=None)])[0]["token_ids"] == [2, 3]
 
 
+def test_a_prompt_that_does_not_fit_is_found_before_it_is_embedded(
+    fake_model: Any, load: Load
+) -> None:
+    stage = Fuse(FuseSettings(prompt="Hear them."), load)
+    fits = Row(item="a", prompt=None, audio_tokens=[torch.zeros(1, 1)] * 4, image_tokens=[])
+    assert len(stage([fits])[0]["token_ids"]) == 7
+    fake_model.calls.clear()
+    long = Row(item="b", prompt=None, audio_tokens=[torch.zeros(1, 1)] * 6, image_tokens=[])
+    with pytest.raises(InputError, match=r"has 9 tokens, 2 too many: the context holds 8 and"):
+        stage([long])
+    assert fake_model.calls == []
+
+
 @pytest.mark.parametrize(
     ("template", "own", "clips", "images", "content"),
     [

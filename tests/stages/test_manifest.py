@@ -49,7 +49,13 @@ def test_a_line_gives_a_row_with_paths_from_the_manifests_folder(tmp_path: Path)
     assert row["image_paths"] == [str(tmp_path / "p.png")]
     assert row["prompt"] == "Who speaks?"
     assert row["reference"] == "Anna"
-    assert json.loads(row["extra"] or "") == {"speaker": "A", "nested": {"x": [1]}}
+    assert json.loads(row["extra"] or "") == {
+        "audio": ["a.wav", "/abs/b.wav"],
+        "images": "p.png",
+        "prompt": "Who speaks?",
+        "speaker": "A",
+        "nested": {"x": [1]},
+    }
     assert row["error"] is None
 
 
@@ -73,17 +79,17 @@ def test_an_item_is_the_id_or_the_first_path_or_the_line_number(
     [
         ({"reference": "r", "text": "t"}, "r", {"text": "t"}),
         ({"text": "t", "caption": "c"}, "t", {"caption": "c"}),
-        ({"caption": "c"}, "c", None),
+        ({"caption": "c"}, "c", {}),
         ({"reference": None, "text": 3}, "3", {"reference": None}),
-        ({}, None, None),
+        ({}, None, {}),
     ],
 )
 def test_the_reference_is_the_first_key_that_holds_one(
-    tmp_path: Path, line: dict[str, Any], reference: str | None, extra: dict[str, Any] | None
+    tmp_path: Path, line: dict[str, Any], reference: str | None, extra: dict[str, Any]
 ) -> None:
     row = row_of(tmp_path, {"audio": "a.wav", **line})
     assert row["reference"] == reference
-    assert json.loads(row["extra"] or "null") == extra
+    assert json.loads(row["extra"] or "null") == {"audio": "a.wav", **extra}
 
 
 def test_the_kind_of_a_file_key_is_told_by_its_extension(tmp_path: Path) -> None:
@@ -127,6 +133,8 @@ def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
         ({"audio": "a.wav", "prompt": ["x"]}, "has prompt=['x']; accepted is a text"),
         ({"audio": "a.wav", "id": {}}, "has id={}; accepted is a text"),
         ({"id": "q", "speaker": "A"}, "has nothing to work on. Give it a prompt, or one of audio"),
+        ({"prompt": "x", "video": "v.mp4"}, "has video='v.mp4', which is not read; files are"),
+        ({"prompt": "x", "Audio_Path": "a.wav"}, "audio, audio_filepath, image, images, file. Re"),
         ({"audio": "a.wav", "offset": 1.5}, "begins at offset=1.5 of its file; whole files only"),
     ],
 )
@@ -138,6 +146,28 @@ def test_a_line_that_cannot_be_used_says_why(tmp_path: Path, line: Any, expected
 def test_a_bad_line_is_known_by_its_id_if_that_can_be_read(tmp_path: Path) -> None:
     assert row_of(tmp_path, {"id": "q7", "audio": 3})["item"] == "q7"
     assert row_of(tmp_path, {"id": {}, "audio": "a.wav"})["item"] == "1"
+    assert row_of(tmp_path, {"audio": "a.wav", "offset": 2})["item"] == "a.wav"
+
+
+def test_a_bad_line_keeps_what_could_be_read(tmp_path: Path) -> None:
+    row = row_of(tmp_path, {"audio": "a.wav", "offset": 2, "text": "hello", "speaker": "A"})
+    assert "whole files only" in message(row)
+    assert row["reference"] == "hello"
+    assert json.loads(row["extra"] or "") == {"audio": "a.wav", "offset": 2, "speaker": "A"}
+
+
+def test_what_is_said_about_media_is_no_medium(tmp_path: Path) -> None:
+    line = {"audio": "a.wav", "audio_id": "x", "images_file": 2, "image_url": "p", "video": None}
+    assert row_of(tmp_path, line)["error"] is None
+
+
+def test_the_duration_of_a_clip_is_kept_for_the_reader(tmp_path: Path) -> None:
+    assert row_of(tmp_path, {"audio_filepath": "a.wav", "duration": 2})["stated_s"] == 2.0
+    for line in ({"audio": ["a.wav", "b.wav"], "duration": 2}, {"file": "p.png", "duration": 2}):
+        assert row_of(tmp_path, line)["stated_s"] is None
+    for strange in ("long", True, None):
+        assert row_of(tmp_path, {"audio": "a.wav", "duration": strange})["stated_s"] is None
+    assert row_of(tmp_path, {"audio": "a.wav", "duration": 10**400})["stated_s"] == 1e9
 
 
 def test_bytes_that_are_no_text_are_one_bad_line(tmp_path: Path) -> None:
@@ -158,7 +188,8 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
 )
-KEYS = st.sampled_from(["id", "audio", "images", "file", "prompt", "text", "offset", "x"])
+NAMES = ["id", "audio", "images", "file", "prompt", "text", "offset", "duration", "video", "x"]
+KEYS = st.sampled_from(NAMES)
 
 
 @given(st.lists(st.dictionaries(KEYS, JSON, max_size=4), max_size=3))

@@ -7,13 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.settings import (
-    BatchSettings,
-    LossSettings,
-    Precision,
-    RateSettings,
-    TrainJob,
-)
+from gemma3n.choices import Precision
+from pipelines.settings import BatchSettings, LossSettings, RateSettings, TrainJob
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 MakeJob = Callable[..., TrainJob]

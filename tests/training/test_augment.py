@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from pipelines.training.augment import augment_clip, augment_image, mask_mel
+from stages.row import F32
 
-CLIP = np.sin(np.arange(16_000, dtype=np.float32) / 7) / 2
+CLIP: F32 = np.sin(np.arange(16_000) / 7).astype(np.float32) / 2
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -59,6 +59,7 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_weights(make_job: MakeJo
     assert same(through, killed)
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_step(make_job: MakeJob) -> None:
     job = make_job("two", processes=2, steps=2)
     train(job)
@@ -67,6 +68,7 @@ def test_two_processes_share_a_step(make_job: MakeJob) -> None:
     assert same(job, again)
 
 
+@pytest.mark.slow
 def test_losses_fall_and_the_result_is_a_checkpoint(make_job: MakeJob) -> None:
     job = make_job("long", steps=30, augment=False, rate=RateSettings(peak=3e-3, warmup=5))
     job.dev = list(job.train)

@@ -1,0 +1,7 @@
+"""What the command returns to the shell."""
+
+DONE = 0
+BUG = 1  # Python's own, with a traceback
+WRONG_USE = 2  # before any work
+ROWS_FAILED = 3  # finished, but some rows have no result
+INTERRUPTED = 130

@@ -1,0 +1,94 @@
+"""The nano checkpoint from its data: towers first, then all parts and nested sizes together.
+
+`python -m pipelines.nano.recipe --data outputs/nano/data --out outputs/nano/runs [--quick]` goes on
+where an earlier call was ended; `--minutes` ends this one in time.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipelines.nano.model import write_init
+from pipelines.settings import BatchSettings, JointSettings, LossSettings, RateSettings, TrainJob
+from pipelines.train import train
+from pipelines.training.loop import CHECKPOINT
+
+AUDIO_PROMPT = "Transcribe the following speech segment: <audio>"  # as `gemma3n transcribe` asks
+IMAGE_PROMPT = "Describe this picture in one sentence: <image>"  # as `gemma3n caption` asks
+_KINDS = ("speech", "pictures", "text")
+_QUICK = 0.04  # share of the steps
+_STEPS = {"towers": 6000, "joint": 9000}
+
+
+def stages(data: Path, out: Path, share: float) -> Iterator[TrainJob]:
+    """The two runs, in order; `share` is that of the full recipe's steps."""
+
+    def run(name: str, init: Path, **settings: object) -> TrainJob:
+        return TrainJob(
+            init=str(init),
+            train=[str(data / f"{kind}-train.jsonl") for kind in _KINDS],
+            dev=[str(data / f"{kind}-dev.jsonl") for kind in _KINDS],
+            output=str(out / name),
+            steps=round(_STEPS[name] * share),
+            processes=2,
+            audio_prompt=AUDIO_PROMPT,
+            image_prompt=IMAGE_PROMPT,
+            **settings,  # type: ignore[arg-type]
+        )
+
+    yield run(
+        "towers",
+        data / "init",
+        # A classifier and a speller: the decoder would only slow them down.
+        loss=LossSettings(answer=0.0, ctc=1.0, phones=1.0, classify=1.0),
+        batch=BatchSettings(audio_seconds=80, images=16, texts=0),
+        rate=RateSettings(peak=2e-3, warmup=round(500 * share) + 50),
+        validate_steps=1500,
+    )
+    yield run(
+        "joint",
+        out / "towers" / CHECKPOINT,
+        loss=LossSettings(answer=1.0, ctc=0.3, phones=0.1, classify=0.1, contrastive=0.05),
+        batch=BatchSettings(audio_seconds=80, images=6, texts=6),
+        joint=JointSettings(full=0.6, small=0.4),
+        rate=RateSettings(peak=1.5e-3, warmup=round(500 * share) + 50),
+        validate_steps=2000,
+    )
+
+
+def sentences(data: Path) -> Iterator[str]:
+    """What the vocabulary is learned from: all that is asked and answered in training."""
+    asked = {"speech": AUDIO_PROMPT, "pictures": IMAGE_PROMPT}
+    for kind in _KINDS:
+        path = data / f"{kind}-train.jsonl"
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            yield row.get("prompt") or asked.get(kind, "")
+            yield row["text"]
+
+
+def main() -> None:
+    """Run what is left of the recipe."""
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("--data", type=Path, default=Path("outputs/nano/data"))
+    words.add_argument("--out", type=Path, default=Path("outputs/nano/runs"))
+    words.add_argument("--minutes", type=float, default=None)
+    words.add_argument("--quick", action="store_true")
+    asked = words.parse_args()
+    init, end = asked.data / "init", None
+    if asked.minutes is not None:
+        end = time.monotonic() + asked.minutes * 60
+    if not (init / "config.json").is_file():
+        write_init(init, sentences(asked.data))
+    for job in stages(asked.data, asked.out, _QUICK if asked.quick else 1.0):
+        if end is not None:
+            job.minutes = (end - time.monotonic()) / 60
+            if job.minutes <= 0:
+                return
+        train(job)
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,8 @@ from torch import Tensor
 from gemma3n.chat import Mark, Turn
 from gemma3n.config import Config, TextConfig
 from gemma3n.errors import InputError
-from gemma3n.generate import Completion, Prompt, Sampling
+from gemma3n.generate import Completion, Prompt
+from gemma3n.sampling import Sampling
 from stages.model import Load
 
 

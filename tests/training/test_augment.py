@@ -6,7 +6,7 @@ import pytest
 from pipelines.training.augment import augment_clip, augment_image, mask_mel
 from stages.row import F32
 
-CLIP: F32 = np.sin(np.arange(16_000) / 7).astype(np.float32) / 2
+CLIP: F32 = np.asarray(np.sin(np.arange(16_000) / 7) / 2, dtype=np.float32)
 
 
 @pytest.mark.parametrize("seed", range(8))

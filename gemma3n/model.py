@@ -1,9 +1,7 @@
 """The loaded parts joined: soft tokens, fused embeddings, logits and text from one object."""
 
-import threading
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,21 +10,18 @@ from gemma3n.audio.conformer import Conformer
 from gemma3n.audio.mel import tokens_for
 from gemma3n.chat import Mark, Turn, parse_template
 from gemma3n.checkpoint import Checkpoint
-from gemma3n.config import AudioConfig, VisionConfig
 from gemma3n.errors import InputError, SettingsError
-from gemma3n.fuse import Embedder, image_sequence, with_hard_rows, with_soft_tokens
+from gemma3n.fuse import image_sequence, with_hard_rows, with_soft_tokens
 from gemma3n.generate import Completion, Prompt, complete
 from gemma3n.matformer import NestedSize, resolve_size
 from gemma3n.sampling import Sampling
 from gemma3n.text.cache import EMPTY
 from gemma3n.text.decoder import Decoder, Running
 from gemma3n.tokenizer import Tokenizer
+from gemma3n.towers import Towers, left_out
 from gemma3n.vision.mobilenet import MobileNet
 from gemma3n.vision.pixels import RESOLUTIONS
-from gemma3n.weights import Target, load_decoder, load_module
-
-Tower = TypeVar("Tower", bound=nn.Module)
-Medium = TypeVar("Medium", AudioConfig, VisionConfig)
+from gemma3n.weights import Target, load_decoder
 
 
 class Gemma3n:
@@ -51,8 +46,7 @@ class Gemma3n:
         self.checkpoint, self.config = checkpoint, checkpoint.config
         self.size, self.parts, self.target = size, tuple(parts), target
         self.device, self.dtype = target.device, target.dtype
-        self._lock = threading.RLock()
-        self._towers: dict[str, nn.Module] = {}
+        self.towers = Towers(checkpoint, self.parts, target)
         self._running: dict[NestedSize, Running] = {}
         self._text: Decoder | None = None
         if "text" in parts:
@@ -66,28 +60,18 @@ class Gemma3n:
             SettingsError: it was not among the parts asked for.
         """
         if self._text is None:
-            raise self._left_out("text")
+            raise left_out("text", self.parts)
         return self._text
 
     @property
     def audio(self) -> Conformer:
-        """The audio tower, loaded on first use.
-
-        Raises:
-            SettingsError: it was not among the parts asked for, or the checkpoint has none.
-        """
-        config = self._medium("audio", self.config.audio)
-        return self._tower("audio", lambda: Conformer(config))
+        """The audio tower, loaded on first use; see `Towers.audio`."""
+        return self.towers.audio()
 
     @property
     def vision(self) -> MobileNet:
-        """The vision tower, loaded on first use.
-
-        Raises:
-            SettingsError: it was not among the parts asked for, or the checkpoint has none.
-        """
-        config = self._medium("vision", self.config.vision)
-        return self._tower("vision", lambda: MobileNet(config))
+        """The vision tower, loaded on first use; see `Towers.vision`."""
+        return self.towers.vision()
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -172,7 +156,7 @@ class Gemma3n:
         batch = nn.utils.rnn.pad_sequence(clips, batch_first=True)
         mask = torch.arange(batch.shape[1]) < lengths[:, None]
         features, real = self.audio_features(batch, mask, lengths)
-        embedder = self._embedder("audio")
+        embedder = self.towers.embedder("audio")
         return [embedder.soft(clip[keep]) for clip, keep in zip(features, real, strict=True)]
 
     @torch.inference_mode()
@@ -192,14 +176,14 @@ class Gemma3n:
             >>> image = model.encode_images(pixels)
             >>> model.generate(["Describe this: <image>"], images=[image])
         """
-        return self._embedder("vision").soft(image_sequence(self.image_features(pixels)))
+        return self.towers.embedder("vision").soft(image_sequence(self.image_features(pixels)))
 
     @torch.inference_mode()
     def embed(self, token_ids: Tensor) -> Tensor:
         """Embeddings [batch, seq, hidden] of int64 [batch, seq]; media ids have their hard rows."""
         token_ids = token_ids.to(self.device)
         media = [m for m in ("vision", "audio") if getattr(self.config, m) is not None]
-        embedders = [self._embedder(medium) for medium in media]
+        embedders = [self.towers.embedder(medium) for medium in media]
         return with_hard_rows(self.text.embed(token_ids), token_ids, embedders)
 
     def embed_tokens(self, token_ids: Sequence[int]) -> Tensor:
@@ -388,7 +372,7 @@ class Gemma3n:
     def _fused(
         self, token_ids: Tensor, images: Sequence[Tensor], audio: Sequence[Tensor]
     ) -> Tensor:
-        hearing = self._embedder("audio") if self.config.audio is not None else None
+        hearing = self.towers.embedder("audio") if self.config.audio is not None else None
         embeddings = self.embed(token_ids)
         return with_soft_tokens(embeddings, token_ids, self.config, hearing, images, audio)
 
@@ -400,29 +384,9 @@ class Gemma3n:
             return self.tokenizer.chat_ids([Turn("user", content)])
         return self.tokenizer.prompt_ids(content)
 
-    def _embedder(self, medium: str) -> Embedder:
-        config = self.config.vision if medium == "vision" else self.config.audio
-        hidden = self.config.text.hidden_size
-        if config is None:
-            raise self._left_out(medium)
-        return self._tower(f"embed_{medium}", lambda: Embedder(config, hidden))
-
-    def _tower(self, prefix: str, build: Callable[[], Tower]) -> Tower:
-        """A module of the checkpoint, loaded once however many threads ask for it."""
-        # Loaded here and not as inference tensors, whoever asks first: they can still be trained.
-        with self._lock, torch.inference_mode(False):
-            if prefix not in self._towers:
-                self._towers[prefix] = load_module(self.checkpoint, prefix, build, self.target)
-            return self._towers[prefix]  # type: ignore[return-value]
-
-    def _medium(self, part: str, config: Medium | None) -> Medium:
-        if part not in self.parts or config is None:
-            raise self._left_out(part)
-        return config
-
     def _check_clip(self, mel: Tensor) -> None:
         if self.config.audio is None:
-            raise self._left_out("audio")
+            raise left_out("audio", self.parts)
         bins = self.config.audio.input_feat_size
         if mel.ndim != 2 or mel.shape[1] != bins or not len(mel):
             raise InputError(
@@ -435,9 +399,3 @@ class Gemma3n:
                 f"a clip has {tokens} soft tokens; one clip may have {limit}, 160 ms each. "
                 "Split it."
             )
-
-    def _left_out(self, part: str) -> SettingsError:
-        return SettingsError(
-            f"{part} is needed, but this model was loaded with {', '.join(self.parts)}. "
-            f"Load it with parts=[..., '{part}'] from a checkpoint that has it."
-        )

@@ -59,9 +59,9 @@ def _run(argv: list[str]) -> int:
         sys.stdout.write(general_help())
         return DONE if "--help" in options else WRONG_USE
 
-    from pipelines import compose
+    from pipelines import catalogue, compose
 
-    job = compose.known_job(words[0])
+    job = catalogue.known_job(words[0])
     defaults = compose.compose(job)
     if "--help" in options:
         from pipelines.help import job_help

@@ -5,72 +5,26 @@ is composed: it costs more than all of `gemma3n --help`.
 """
 
 import dataclasses
-import importlib.resources
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gemma3n.errors import SettingsError
-from pipelines.keys import SHORT, Key, keys_of, nearest, typed, typed_text
+from pipelines import catalogue
+from pipelines.catalogue import group_choices
+from pipelines.keys import SHORT, Key, groups_of, keys_of, typed_text
+from pipelines.mistakes import example, one_line, refusal, unknown
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-CONF = "conf"  # the package that holds the YAML
-
 _OVERRIDE = re.compile(r"([+~]*)([A-Za-z_][\w.@/-]*)=(.*)", re.DOTALL)
 _QUOTED = re.compile(r"""'(\\.|[^'\\])*'|"(\\.|[^"\\])*\"""", re.DOTALL)
 _FROM = "from_run"  # config group that holds the YAML given with --from
-
-
-# What there is
-
-
-def jobs() -> list[str]:
-    """Names of all jobs: one YAML each."""
-    return _names(importlib.resources.files(CONF))
-
-
-def group_choices(group: str) -> list[str]:
-    """Names that `group=` takes besides what its own settings take: one YAML each."""
-    return _names(importlib.resources.files(CONF) / group)
-
-
-def _names(folder: Any) -> list[str]:
-    files = folder.iterdir() if folder.is_dir() else ()
-    return sorted(f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml"))
-
-
-def heading(*name: str) -> tuple[str, list[str]]:
-    """What the head of a YAML says: its first line, and the example commands below.
-
-    Args:
-        name: a job, or a group and its choice.
-    """
-    file = importlib.resources.files(CONF).joinpath(*name[:-1], f"{name[-1]}.yaml")
-    head: list[str] = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            break
-        head.append(line.removeprefix("#").strip())
-    return (head or [""])[0], [line for line in head if line.startswith("gemma3n ")]
-
-
-def known_job(job: str) -> str:
-    """`job` itself.
-
-    Raises:
-        SettingsError: there is no such job.
-    """
-    if job in jobs():
-        return job
-    near = nearest(job, jobs())
-    hint = f"Did you mean {near}?" if near else "The job comes first: gemma3n transcribe a.wav ..."
-    raise SettingsError(f"'{job}' is not a job; there are {', '.join(jobs())}. {hint}")
 
 
 # Words -> overrides
@@ -104,7 +58,7 @@ def overrides_of(
     found: list[str] = []
     overrides: list[str] = []
     warnings: list[str] = []
-    groups = _groups(keys)
+    groups = groups_of(keys)
     for word in words:
         match = _OVERRIDE.fullmatch(word)
         # os.path: Path.exists raises on a word longer than a file name may be.
@@ -119,7 +73,7 @@ def overrides_of(
     if found and "source.path" not in keys:
         raise SettingsError(
             f"{job} takes settings only (key=value), but '{found[0]}' is a path. "
-            f"For example: {_example(job)}"
+            f"For example: {example(job)}"
         )
     if found:
         if any(word.startswith("source.path=") for word in overrides):
@@ -130,7 +84,7 @@ def overrides_of(
         overrides.insert(0, f"source.path=[{','.join(typed_path(path) for path in found)}]")
     if output is not None:
         if "output" not in keys:
-            raise _unknown(job, keys, "output", f"-o {output}")
+            raise unknown(job, keys, "output", f"-o {output}")
         if any(word.startswith("output=") for word in overrides):
             raise SettingsError(f"-o {output} and output= are both given. Give one of the two.")
         overrides.append(f"output={typed_path(output)}")
@@ -149,10 +103,6 @@ def _literal(text: str) -> str:
     return re.sub(r"(\\*)\$\{", lambda m: m[1] * 2 + r"\${", text)
 
 
-def _groups(keys: Mapping[str, Key]) -> set[str]:
-    return {name.rpartition(".")[0] for name in keys} - {""}
-
-
 def _override(job: str, keys: Mapping[str, Key], match: re.Match[str]) -> str:
     mark, name, text = match.groups()
     if "~" in mark:
@@ -160,12 +110,12 @@ def _override(job: str, keys: Mapping[str, Key], match: re.Match[str]) -> str:
             f"'{match[0]}' would delete a setting, but {job} needs all of them. "
             f"Give another value: {name}=..."
         )
-    is_group = name in _groups(keys)
+    is_group = name in groups_of(keys)
     if is_group and (text.startswith("{") or text in group_choices(name)):
         return f"{name}={text}"
     key = keys.get(SHORT.get(name, name))
     if key is None:
-        raise _unknown(job, keys, name, match[0])
+        raise unknown(job, keys, name, match[0])
     return f"{key.name}={_value(key, text)}"
 
 
@@ -227,12 +177,12 @@ def compose(
         added.append(f"+{word}" if text in group_choices(name) else word)
     GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_module(CONF, job_name="gemma3n", version_base="1.3"):
+        with hydra.initialize_config_module(catalogue.CONF, job_name="gemma3n", version_base="1.3"):
             return hydra.compose(job, added)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         if not added:
-            raise SettingsError(f"conf/{job}.yaml: {_one_line(error)}") from error
-        raise _refusal(job, keys_of_config(compose(job)), error) from error
+            raise SettingsError(f"conf/{job}.yaml: {one_line(error)}") from error
+        raise refusal(job, keys_of_config(compose(job)), error) from error
 
 
 def check_used(job: str, config: "DictConfig", overrides: Sequence[str]) -> None:
@@ -286,10 +236,10 @@ def to_settings(job: str, config: "DictConfig") -> Any:
         if not missing:
             return OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
-        raise _refusal(job, keys, error) from error
+        raise refusal(job, keys, error) from error
     name = next(name for name in keys if name in missing)
     raise SettingsError(
-        f"{name} is not set, and {job} needs it: {keys[name].doc}. For example: {_example(job)}"
+        f"{name} is not set, and {job} needs it: {keys[name].doc}. For example: {example(job)}"
     )
 
 
@@ -325,15 +275,15 @@ def read_run(job: str, config: "DictConfig", file: Path) -> dict[str, Any]:
         )
     run: dict[str, Any] = _resolved(raw)
     keys = keys_of_config(config)
-    for name in _groups(keys) & run.keys():
+    for name in groups_of(keys) & run.keys():
         if not isinstance(run[name], dict):
             raise SettingsError(
-                f"--from {file}: {_unknown(job, keys, name, f'{name}: {run[name]}')}"
+                f"--from {file}: {unknown(job, keys, name, f'{name}: {run[name]}')}"
             )
     try:
         OmegaConf.merge(config, run)
     except OmegaConfBaseException as error:
-        raise SettingsError(f"--from {file}: {_refusal(job, keys, error)}") from error
+        raise SettingsError(f"--from {file}: {refusal(job, keys, error)}") from error
     return run
 
 
@@ -363,7 +313,7 @@ def composed_yaml(job: str, config: "DictConfig") -> str:
     try:
         plain = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     except OmegaConfBaseException as error:
-        raise _refusal(job, keys_of_config(config), error) from error
+        raise refusal(job, keys_of_config(config), error) from error
     return _yaml(plain)
 
 
@@ -387,62 +337,3 @@ def _plain(value: Any) -> Any:
 def equivalent_line(job: str, words: Sequence[str]) -> str:
     """The command that asks for the same, every setting spelt `key=value`, quoted for a shell."""
     return shlex.join(["gemma3n", job, *words])
-
-
-# What was wrong
-
-
-def _example(job: str) -> str:
-    return next(iter(heading(job)[1]), f"gemma3n {job} -h")
-
-
-def _unknown(job: str, keys: Mapping[str, Key], name: str, word: str) -> SettingsError:
-    """`name` is not a setting, or not one that takes a value."""
-    if name in _groups(keys):
-        inside = " or ".join(f"{key}=" for key in keys if key.startswith(f"{name}."))
-        yaml = "".join(f" or {name}={choice}" for choice in group_choices(name))
-        return SettingsError(f"'{word}': {name} is a group of settings. Write {inside}{yaml}.")
-    near = nearest(name, [*keys, *(short for short, key in SHORT.items() if key in keys)])
-    hint = f"Did you mean {near}? " if near else ""
-    return SettingsError(
-        f"'{word}': {job} has no setting {name}. {hint}`gemma3n {job} -h` lists what it has."
-    )
-
-
-def _refusal(job: str, keys: Mapping[str, Key], error: BaseException) -> SettingsError:
-    """What Hydra or OmegaConf raised, in one line of ours."""
-    from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationError
-
-    cause: Any = next((c for c in _causes(error) if getattr(c, "full_key", None)), None)
-    if cause is None:
-        return SettingsError(f"{job}: {_one_line(error)}")
-    name = re.sub(r"\[\d+\]", "", cause.full_key)
-    if isinstance(cause, ConfigKeyError | ConfigAttributeError):
-        return _unknown(job, keys, name, name)
-    if isinstance(cause, ValidationError):
-        came = f"{name}={typed(cause.value)}"
-        return _wrong_value(keys[name], came) if name in keys else _unknown(job, keys, name, came)
-    return SettingsError(
-        f"{name}: {str(cause).splitlines()[0]}. In a text, ${{name}} is the value of another "
-        r"setting; write \${ for the signs themselves."
-    )
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
-
-
-def _wrong_value(key: Key, came: str) -> SettingsError:
-    from pipelines.settings import REFUSED
-
-    if came in REFUSED:
-        return SettingsError(f"{came}: {REFUSED[came]}")
-    near = nearest(came.partition("=")[2].lower(), key.choices)
-    hint = f"Did you mean {key.name}={near}?" if near else f"{key.name} is: {key.doc}."
-    return SettingsError(f"{came}, but it takes {key.accepts}. {hint}")

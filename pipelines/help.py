@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipelines.compose import group_choices, heading, jobs, unused_settings
+from pipelines.catalogue import group_choices, heading, jobs
+from pipelines.compose import unused_settings
 from pipelines.keys import SHORT, Key, keys_of, typed
 
 if TYPE_CHECKING:

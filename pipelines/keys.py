@@ -7,7 +7,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from typing import Any
@@ -115,3 +115,8 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def groups_of(keys: Mapping[str, Key]) -> set[str]:
+    """Names of the groups that settings are in."""
+    return {name.rpartition(".")[0] for name in keys} - {""}

@@ -19,7 +19,7 @@ def close(actual: Tensor, expected: Tensor, atol: float = 2e-4) -> None:
 def test_soft_and_hard_embeddings_equal_the_reference(
     model: Gemma3n, golden: Arrays, medium: str
 ) -> None:
-    reference, embedder = golden("embedders"), model._embedder(medium)
+    reference, embedder = golden("embedders"), model.towers.embedder(medium)
     close(embedder.soft(reference[f"{medium}_soft_in"]), reference[f"{medium}_soft_out"])
     close(embedder.hard(reference[f"{medium}_hard_ids"]), reference[f"{medium}_hard_out"])
 
@@ -31,7 +31,7 @@ def test_soft_tokens_of_images_and_clips_equal_the_reference(
     close(model.encode_images(reference["image_u8"][None]), reference["image_features"])
     features, real = model.audio_features(clips["batch_features"], clips["batch_mask"])
     assert torch.equal(real, ~reference["audio_mask"])
-    soft, expected = model._embedder("audio").soft(features), reference["audio_features"]
+    soft, expected = model.towers.embedder("audio").soft(features), reference["audio_features"]
     close(soft[real], expected[real])
 
 
@@ -55,7 +55,7 @@ def test_two_images_fill_their_places_in_order(model: Gemma3n, golden: Arrays) -
 def test_clips_of_different_length_equal_the_reference(model: Gemma3n, golden: Arrays) -> None:
     reference, clips = golden("multimodal"), golden("audio_features")
     features, real = model.audio_features(clips["batch_features"], clips["batch_mask"])
-    embedder = model._embedder("audio")
+    embedder = model.towers.embedder("audio")
     audio = [embedder.soft(clip[keep]) for clip, keep in zip(features, real, strict=True)]
     logits = model.logits(reference["audio_batch_input_ids"], audio=audio)
     close(logits, reference["audio_batch_logits"], 2e-3)

@@ -19,7 +19,7 @@ def test_a_plan_counts_the_weights_that_a_load_holds(
     model = gemma3n.load(checkpoint_folder, size, precision="float32", ple="resident")
     model.embed(torch.tensor([[2]]))
     _ = model.audio, model.vision
-    modules = [model.text, *model._towers.values()]
+    modules = [model.text, *model.towers.loaded.values()]
     held = sum(p.numel() for module in modules for p in module.parameters())
     # The rows of dropped layers in this one projection stay mapped with the others.
     text = model.config.text

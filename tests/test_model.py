@@ -187,6 +187,6 @@ def test_a_mel_of_another_shape_is_refused_before_the_tower_runs(
 def test_towers_are_no_inference_tensors_whoever_loads_them(checkpoint_folder: Path) -> None:
     model = gemma3n.load(checkpoint_folder, precision="float32")
     model.encode_audio([torch.zeros(60, 128)])
-    for module in (model.audio, model._embedder("audio")):
+    for module in (model.audio, model.towers.embedder("audio")):
         assert not any(parameter.is_inference() for parameter in module.parameters())
         module.requires_grad_(True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gemma3n.choices import Precision
 from gemma3n.errors import SettingsError
-from pipelines import compose
+from pipelines import catalogue, compose
 from pipelines.settings import PathJob, SliceJob
 from stages.resize import Resolution
 from stages.write import Format
@@ -91,20 +91,20 @@ def test_the_equivalent_line_is_plain_where_nothing_needs_quotes() -> None:
     assert line == ("gemma3n transcribe 'source.path=[rec/]' model.path=ckpt nested.name=small")
 
 
-@pytest.mark.parametrize("job", compose.jobs())
+@pytest.mark.parametrize("job", catalogue.jobs())
 def test_every_job_of_conf_composes_and_has_a_title_and_an_example(job: str) -> None:
     compose.compose(job)
-    title, examples = compose.heading(job)
+    title, examples = catalogue.heading(job)
     assert title.endswith(".")
     assert all(example.startswith(f"gemma3n {job} ") for example in examples)
     assert examples
 
 
-@pytest.mark.parametrize("job", compose.jobs())
+@pytest.mark.parametrize("job", catalogue.jobs())
 def test_every_example_of_a_job_composes(job: str) -> None:
     from pipelines.cli import parse
 
-    for command in compose.heading(job)[1]:
+    for command in catalogue.heading(job)[1]:
         options, words, _ = parse(shlex.split(command)[2:])
         words += [f"output={options['-o']}"] if "-o" in options else []
         settings_of(*words, paths=(), job=job)
@@ -114,7 +114,7 @@ def test_every_group_of_conf_belongs_to_a_job_and_composes() -> None:
     conf = Path(__file__).parents[2] / "conf"
     for file in conf.glob("*/*.yaml"):
         settings_of("model=m", f"{file.parent.name}={file.stem}")
-        assert compose.heading(file.parent.name, file.stem)[0].endswith(".")
+        assert catalogue.heading(file.parent.name, file.stem)[0].endswith(".")
 
 
 def test_a_new_job_is_a_new_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,8 +126,8 @@ def test_a_new_job_is_a_new_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "defaults: [path_job, _self_]\njob: shout\npath: [read, write]\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(compose, "CONF", "other_conf")
-    assert compose.jobs() == ["shout"]
+    monkeypatch.setattr(catalogue, "CONF", "other_conf")
+    assert catalogue.jobs() == ["shout"]
     job = settings_of("model=m", job="shout")
     assert isinstance(job, PathJob)
     assert job.path == ["read", "write"]
@@ -140,7 +140,7 @@ def test_a_broken_job_names_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (package / "typo.yaml").write_text("defaults: [path_job, _self_]\nsauce: {}\n")
     (package / "torn.yaml").write_text("defaults: [path_job\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(compose, "CONF", "broken_conf")
+    monkeypatch.setattr(catalogue, "CONF", "broken_conf")
     for job, why in (("typo", "Key 'sauce' not in 'PathJob'"), ("torn", "expected ',' or ']'")):
         with pytest.raises(SettingsError) as caught:
             compose.compose(job)
@@ -308,9 +308,9 @@ def test_an_unknown_job_is_answered_with_the_nearest() -> None:
     with pytest.raises(
         SettingsError, match=r"'transcrib' is not a job; .* Did you mean transcribe\?"
     ):
-        compose.known_job("transcrib")
+        catalogue.known_job("transcrib")
     with pytest.raises(SettingsError, match="The job comes first"):
-        compose.known_job("~~~")
+        catalogue.known_job("~~~")
 
 
 # --from

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipelines import compose
+from pipelines import catalogue, compose
 from pipelines.help import general_help, job_help
 
 
@@ -23,25 +23,25 @@ def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_general_help_has_a_line_and_an_example_of_every_job() -> None:
     text = general_help()
-    for job in compose.jobs():
-        title, examples = compose.heading(job)
+    for job in catalogue.jobs():
+        title, examples = catalogue.heading(job)
         assert f"  {job} " in text
         assert title.split(":")[0] in text
         assert examples[0] in text
     assert text.index("gemma3n transcribe") < text.index("Usage:")
 
 
-@pytest.mark.parametrize("job", compose.jobs())
+@pytest.mark.parametrize("job", catalogue.jobs())
 def test_every_setting_has_a_line_of_explanation(job: str) -> None:
     for key in keys(job).values():
         assert key.doc, f"{key.name} has no doc: write it in setting(default, doc)"
         assert "\n" not in key.doc
 
 
-@pytest.mark.parametrize("job", compose.jobs())
+@pytest.mark.parametrize("job", catalogue.jobs())
 def test_help_of_a_job_shows_examples_first_and_then_every_setting(job: str) -> None:
     lines = help_of(job).splitlines()
-    examples = compose.heading(job)[1]
+    examples = catalogue.heading(job)[1]
     assert [line.strip() for line in lines[2 : 2 + len(examples)]] == examples
     unused = compose.unused_settings(compose.compose(job))
     for key in keys(job):
@@ -68,7 +68,7 @@ def test_help_names_choices_short_names_and_yaml_of_a_group() -> None:
 def test_help_shows_only_the_options_that_a_job_has() -> None:
     assert "-o DIR" in help_of("slice")
     assert "-o DIR" not in help_of("plan")
-    for job in compose.jobs():
+    for job in catalogue.jobs():
         saves = job in ("transcribe", "caption", "generate", "train")
         assert ("--from FILE" in help_of(job)) == saves
     assert "[paths]" not in help_of("plan")

@@ -178,14 +178,7 @@ class Config:
                 f"'{folder}' has no config.json, so it is not a checkpoint folder. "
                 "Give the folder that holds config.json and *.safetensors."
             )
-        try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise SettingsError(f"'{path}' is not JSON: {error}. Download it again.") from error
-        if not isinstance(raw, dict):
-            raise SettingsError(
-                f"'{path}' holds a {type(raw).__name__}; a config is an object. Download it again."
-            )
+        raw = read_object(path)
         try:
             return cls.from_dict(raw)
         except SettingsError as error:
@@ -214,6 +207,23 @@ class Config:
             raw=dict(raw),
             **_ids(raw),
         )
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON file of a checkpoint that holds an object.
+
+    Raises:
+        SettingsError: it is not JSON, or holds something else.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SettingsError(f"'{path}' is not JSON: {error}. Download it again.") from error
+    if not isinstance(raw, dict):
+        raise SettingsError(
+            f"'{path}' holds a {type(raw).__name__}; accepted is an object. Download it again."
+        )
+    return raw
 
 
 def _known(part: type, raw: Mapping[str, Any]) -> dict[str, Any]:

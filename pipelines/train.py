@@ -22,7 +22,7 @@ def train(job: TrainJob) -> int:
         Exit code.
 
     Raises:
-        SettingsError: no such config or manifest, or the folder holds a run with other settings.
+        SettingsError: no such config or manifest.
     """
     Config.from_folder(Path(job.init))
     if missing := [name for name in [*job.train, *job.dev] if not Path(name).is_file()]:

@@ -1,12 +1,11 @@
 """The model that the stages of one process share."""
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gemma3n.errors import SettingsError
+from gemma3n.config import read_object
 from gemma3n.matformer import FULL_SIZE, NestedSize
 
 if TYPE_CHECKING:
@@ -49,14 +48,4 @@ def preprocessor_config(folder: Path) -> dict[str, Any]:
         SettingsError: its `preprocessor_config.json` is not JSON, or no object.
     """
     path = folder / "preprocessor_config.json"
-    if not path.is_file():
-        return {}
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SettingsError(f"'{path}' is not JSON: {error}. Download it again.") from error
-    if not isinstance(raw, dict):
-        raise SettingsError(
-            f"'{path}' holds a {type(raw).__name__}; accepted is an object. Download it again."
-        )
-    return raw
+    return read_object(path) if path.is_file() else {}

@@ -5,6 +5,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -190,13 +191,7 @@ class Loop:
     def _validate(self) -> None:
         if self.rank == 0 and self.job.dev:
             self._save_checkpoint()
-            collate = Collator(
-                self.collate.tokenizer,
-                self.collate.mel,
-                self.collate.resolution,
-                self.collate.prompts,
-                augment=False,
-            )
+            collate = replace(self.collate, augment=False)
             dev = fitting(read_examples(self.job.dev), self.model.config)
             groups = by_group(dev, self.job.validate_rows)
             scores = self._spelling(groups, collate)

@@ -45,7 +45,7 @@ class TextConfig:
     activation_sparsity_pattern: list[float] = field(default_factory=list)
     altup_num_inputs: int = 4
     altup_active_idx: int = 0
-    altup_coef_clip: float = 120.0  # training only
+    altup_coef_clip: float | None = 120.0  # training only
     altup_correct_scale: bool = True
     laurel_rank: int = 64
     rms_norm_eps: float = 1e-6

@@ -8,10 +8,11 @@ from torch import nn
 
 from gemma3n.layers import RMSNorm
 from gemma3n.text.altup import AltUp
-from gemma3n.vision.layers import LayerScale
+from gemma3n.vision.layers import Conv, LayerScale, Pointwise
 
 _MIXING = 0.01  # AltUp's coefficients: streams begin all but independent
 _LAYER_SCALE = 0.3  # the published 1e-5 needs more steps than a small training has
+_GREY = 0.5  # the middle of a pixel's range
 
 
 @torch.no_grad()
@@ -33,6 +34,12 @@ def initialise(module: nn.Module, seed: int) -> None:
                 parameter.normal_(0.0, fan_in**-0.5, generator=generator)
         if isinstance(part, RMSNorm) and part.weight is not None:
             part.weight.fill_(1.0)
+        if isinstance(part, Conv) and part.bias is not None:  # the stem, which reads pixels
+            part.bias.copy_(-_GREY * part.weight.sum((1, 2, 3)))
+        elif isinstance(part, Pointwise) or (isinstance(part, Conv) and part.groups == 1):
+            # RMS norms keep the mean that GELUs leave, so that what tells images apart would drown
+            # in what they share; a map that ignores the mean learns from the first steps.
+            part.weight.sub_(part.weight.mean(dim=(1, 2, 3), keepdim=True))
         if isinstance(part, LayerScale):
             part.gamma.fill_(_LAYER_SCALE)
         if isinstance(part, AltUp):

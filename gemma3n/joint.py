@@ -42,11 +42,15 @@ def joint_loss(
     Returns:
         A scalar: each size's mean over answer tokens, in nats, times its weight, summed.
     """
-    # The token at t is said by the hidden state at t - 1.
-    said, targets = answers[:, 1:], token_ids[:, 1:][answers[:, 1:]]
+    # The token at t is said by the hidden state at t - 1; what all rows only ask needs no more
+    # than keys and values.
+    seq = token_ids.shape[1]
+    first = int(answers.any(0).nonzero()[0])
+    said, targets = answers[:, first:], token_ids[:, first:][answers[:, first:]]
     losses = []
     for one in sizes:
-        hidden = decoder(token_ids, embeddings, positions, size=one.size)[:, :-1]
+        last = seq - first + 1
+        hidden = decoder(token_ids, embeddings, positions, size=one.size, last=last)[:, :-1]
         logits = decoder.logits(hidden[said]).float()
         losses.append(one.weight * F.cross_entropy(logits, targets))
     total = losses[0]

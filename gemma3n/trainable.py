@@ -15,6 +15,7 @@ from gemma3n.errors import SettingsError
 from gemma3n.fuse import Embedder, image_sequence, with_hard_rows, with_soft_tokens
 from gemma3n.initial import initialise
 from gemma3n.save import Output, write_json, write_shards
+from gemma3n.text.altup import AltUp
 from gemma3n.text.decoder import Decoder
 from gemma3n.vision.mobilenet import MobileNet
 
@@ -112,6 +113,15 @@ class Trainable(nn.Module):
             for name in self.state_dict()
         }
         self.load_state_dict(state)
+
+    @torch.no_grad()
+    def clip_mixing(self) -> None:
+        """Keep AltUp's coefficients within `altup_coef_clip`, as the published training does."""
+        most = self.config.text.altup_coef_clip
+        for part in self.modules():
+            if most is not None and isinstance(part, AltUp):
+                part.prediction_coefs.weight.clamp_(-most, most)
+                part.correction_coefs.weight.clamp_(-most, most)
 
     def save(self, folder: Path, companions: Path, dtype: torch.dtype = torch.bfloat16) -> None:
         """Write a checkpoint of the released layout, replacing an earlier one there.

@@ -63,3 +63,19 @@ def test_only_answers_are_learned(trainable: Trainable) -> None:
     found = joint_loss(trainable.text, ids, trainable.fused(ids), positions, answers, size)
     logits = trainable.text.logits(trainable.text(ids, trainable.fused(ids), positions))
     torch.testing.assert_close(found, -logits[0, 2].log_softmax(-1)[77])
+
+
+def test_what_is_only_asked_is_not_computed_to_the_end_and_changes_nothing(
+    trainable: Trainable,
+) -> None:
+    """Rows of prompts of different lengths: the shortest one says where answers begin."""
+    ids = torch.tensor([[2, 9, 8, 77, 5], [2, 300, 41, 6, 0]])
+    positions = torch.tensor([[0, 1, 2, 3, 4], [0, 1, 2, 3, -1]])
+    answers = torch.tensor([[0, 0, 0, 0, 1], [0, 0, 1, 1, 0]], dtype=torch.bool)
+    embeddings = trainable.fused(ids)
+    found = joint_loss(
+        trainable.text, ids, embeddings, positions, answers, [Weighted(trainable.text.full, 1.0)]
+    )
+    scores = trainable.text.logits(trainable.text(ids, embeddings, positions)).log_softmax(-1)
+    said = [scores[0, 3, 5], scores[1, 1, 41], scores[1, 2, 6]]
+    torch.testing.assert_close(found, -torch.stack(said).mean())

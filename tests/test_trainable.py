@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ import gemma3n
 from gemma3n import Gemma3n, SettingsError
 from gemma3n.checkpoint import Checkpoint
 from gemma3n.config import Config
+from gemma3n.text.altup import AltUp
 from gemma3n.trainable import Trainable
+from gemma3n.vision.layers import Pointwise
 
 IDS = torch.tensor([[2, 9, 8, 77]])
 
@@ -66,6 +69,33 @@ def test_first_weights_depend_on_the_seed_alone(checkpoint_folder: Path) -> None
     gate = "text.layers.0.mlp.gate_proj.weight"
     assert not torch.equal(one.state_dict()[gate], other.state_dict()[gate])
     assert one.state_dict()[gate].std() == pytest.approx(64**-0.5, rel=0.05)
+
+
+def test_a_new_vision_tower_tells_images_apart_from_the_start(checkpoint_folder: Path) -> None:
+    """Its maps ignore what all pixels share: grey gives nothing, whatever its channels become."""
+    trainable = Trainable(Config.from_folder(checkpoint_folder))
+    assert trainable.vision is not None
+    stem = trainable.vision.conv_stem.conv
+    grey = torch.full((1, 9, 9, 3), 0.5)
+    assert stem(grey)[:, 1:-1, 1:-1].abs().max() < 1e-5
+    for part in trainable.vision.modules():
+        if isinstance(part, Pointwise):
+            even = part(torch.ones(1, part.weight.shape[1]))
+            torch.testing.assert_close(even, torch.zeros_like(even), atol=1e-5, rtol=0)
+
+
+def test_mixing_coefficients_stay_within_the_clip_of_the_config(checkpoint_folder: Path) -> None:
+    config = Config.from_folder(checkpoint_folder)
+    trainable = Trainable(replace(config, text=replace(config.text, altup_coef_clip=0.01)))
+    with torch.no_grad():
+        for part in trainable.modules():
+            if isinstance(part, AltUp):
+                part.prediction_coefs.weight.fill_(1.0)
+                part.correction_coefs.weight.fill_(-1.0)
+    trainable.clip_mixing()
+    first = trainable.text.layer(0).altup
+    assert torch.equal(first.prediction_coefs.weight.unique(), torch.tensor([0.01]))
+    assert torch.equal(first.correction_coefs.weight.unique(), torch.tensor([-0.01]))
 
 
 def test_rows_with_media_that_the_config_lacks_are_refused() -> None:

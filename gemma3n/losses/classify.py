@@ -18,6 +18,8 @@ class Classify(nn.Module):
     def __init__(self, hidden: int, answers: Sequence[str]) -> None:
         super().__init__()
         self.places = {answer: place for place, answer in enumerate(answers)}
+        # What all images have in common is far larger than what tells them apart.
+        self.norm = nn.BatchNorm1d(hidden, affine=False)
         self.head = nn.Linear(hidden, max(1, len(answers)))
 
     def forward(self, soft: Tensor, answers: list[str]) -> Tensor:
@@ -25,16 +27,17 @@ class Classify(nn.Module):
 
         Args:
             soft: [images, tokens, hidden]
-            answers: one an image.
+            answers: one an image; fewer than two known ones give 0.
         """
         known = [n for n, answer in enumerate(answers) if answer in self.places]
-        if not known:
+        if len(known) < 2:  # nothing to tell it from
             return soft.sum() * 0
-        scores = self.head(soft[known].float().mean(1))
+        scores = self.head(self.norm(soft[known].float().mean(1)))
         targets = [self.places[answers[n]] for n in known]
         return F.cross_entropy(scores, torch.tensor(targets, device=scores.device))
 
     def name(self, soft: Tensor) -> list[str]:
         """The most likely answer for each of [images, tokens, hidden]."""
         answers = list(self.places)
-        return [answers[i] for i in self.head(soft.float().mean(1)).argmax(-1).tolist()]
+        scores = self.head(self.norm(soft.float().mean(1)))
+        return [answers[i] for i in scores.argmax(-1).tolist()]

@@ -16,31 +16,35 @@ _IGNORED = -100
 
 
 class Phones(nn.Module):
-    """Labels conformer frames with the phones of CMUdict.
+    """Labels conformer frames, or soft tokens, with the phones of CMUdict.
 
     Args:
-        width: of the conformer frames.
+        width: of what is labelled.
+        together: frames that each of them stands for, 1 for conformer frames. A soft token that
+            must name all of its frames keeps what the decoder needs of those that are dropped.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, together: int = 1) -> None:
         super().__init__()
-        self.head = nn.Linear(width, len(PHONES))
+        self.together = together
+        self.head = nn.Linear(width, together * len(PHONES))
 
     def forward(self, frames: Tensor, alignments: list[str | None]) -> Tensor:
         """Mean loss of a batch, in nats a frame; 0 if no clip has an alignment.
 
         Args:
-            frames: [batch, frames, width], 40 ms each.
+            frames: [batch, frames / together, width], 40 ms each before division.
             alignments: "AH:3 B:7 ...", a phone and its length in frames, or None.
         """
-        targets = torch.full(frames.shape[:2], _IGNORED)
+        batch, places, _ = frames.shape
+        targets = torch.full((batch, places * self.together), _IGNORED)
         for row, alignment in zip(targets, alignments, strict=True):
             if alignment:
                 labels = frame_labels(alignment)[: len(row)]
                 row[: len(labels)] = torch.tensor(labels)
         if bool((targets == _IGNORED).all()):
             return frames.sum() * 0
-        scores = self.head(frames).float().flatten(0, 1)
+        scores = self.head(frames).float().view(-1, len(PHONES))
         return F.cross_entropy(scores, targets.flatten().to(frames.device), ignore_index=_IGNORED)
 
 

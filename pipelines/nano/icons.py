@@ -115,15 +115,16 @@ def fetch_drawings(out: Path) -> list[Drawing]:
     table = ICON_LIST.read_text(encoding="utf-8")
     opened = {clipart.STYLE: clipart.fetch_icons(out, _names(table, clipart.STYLE))}
     for style, icon_set in SETS.items():
-        if icon_style(style) is Split.reserved:
+        if (side := icon_style(style)) is Split.reserved:
             continue
+        only = ", for development only" if side is Split.dev else ""
         folder = packages.fetch(
             out,
             packages.Registry.npm,
             f"@iconify-json/{style}",
             licence=icon_set.licence,
             attribution=icon_set.artist,
-            taken="icons of the 100 concepts, rendered",
+            taken=f"icons of the 100 concepts, rendered{only}",
             version=icon_set.version,
         )
         opened[style] = json.loads((folder / "icons.json").read_text(encoding="utf-8"))

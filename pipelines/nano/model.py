@@ -12,6 +12,13 @@ _MEDIA_IDS = 16  # hard rows of each medium
 _LAYERS, _SHARED, _PERIOD = 8, 4, 4
 _SMALL_SKIPS = [4, 5]  # neither is a KV source (those are layers 2 and 3)
 _WIDTH, _SMALL_WIDTH = 512, 256
+_SIZES = {
+    "small": {"skip": _SMALL_SKIPS, "widths": _SMALL_WIDTH},
+    # Three of the many between, evenly spaced in FFN units: 1536 are small's, 4096 the full one's.
+    "mix1": {"skip": _SMALL_SKIPS, "widths": [512, 512, 256, 256, 256, 256]},
+    "mix2": {"skip": [5], "widths": [512, 512, 512, 512, 256, 256, 256]},
+    "mix3": {"skip": [], "widths": [512, 512, 512, 512, 512, 256, 256, 256]},
+}
 _SIDE = 256  # pixels
 # 12.8 s: what its world says takes less, and every prompt holds this many places.
 _AUDIO_TOKENS = 80
@@ -51,7 +58,7 @@ def nano_config() -> dict[str, Any]:
         "audio_token_id": audio + 1,
         "vision_soft_tokens_per_image": 256,
         "audio_soft_tokens_per_image": _AUDIO_TOKENS,
-        "nested_sizes": {"small": {"skip": _SMALL_SKIPS, "widths": _SMALL_WIDTH}},
+        "nested_sizes": _SIZES,
         "text_config": {
             "model_type": "gemma3n_text",
             "vocab_size": PIECES + 2 * _MEDIA_IDS,

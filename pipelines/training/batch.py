@@ -13,10 +13,11 @@ from gemma3n.chat import Turn, parse_template
 from gemma3n.text.cache import EMPTY
 from gemma3n.tokenizer import Tokenizer
 from gemma3n.vision.pixels import image_pixels
-from pipelines.training.augment import augment_clip, augment_image, mask_mel
+from pipelines.training.augment import augment_image, mask_mel
+from pipelines.training.clip import heard
 from pipelines.training.examples import Example, Kind
 from stages.fuse import prompt_content
-from stages.read import read_audio, read_image
+from stages.read import read_image
 
 
 @dataclass
@@ -30,7 +31,7 @@ class Batch:
     answers: Tensor  # bool [batch, seq], True at answer tokens, the closing one included
     mels: Tensor | None = None  # [batch, frames, bins]
     lengths: Tensor | None = None  # int64 [batch], frames of each clip
-    phones: list[str | None] = field(default_factory=list)
+    phones: list[str | None] = field(default_factory=list)  # of each clip's frames
     pixels: Tensor | None = None  # [batch, 3, size, size], 0..1
 
 
@@ -69,7 +70,6 @@ class Collator:
             token_ids=torch.zeros(shape, dtype=torch.int64),
             positions=torch.full(shape, EMPTY),
             answers=torch.zeros(shape, dtype=torch.bool),
-            phones=[example.phones for example in examples],
         )
         for row, (prompt, answer) in enumerate(rows):
             length = len(prompt) + len(answer)
@@ -77,14 +77,11 @@ class Collator:
             batch.positions[row, :length] = torch.arange(length)
             batch.answers[row, len(prompt) : length] = True
         if batch.kind is Kind.audio:
-            mels = [self._mel(e, seed) for e, seed in zip(examples, seeds, strict=True)]
+            clips = [self._clip(e, seed) for e, seed in zip(examples, seeds, strict=True)]
+            mels = [mel for mel, _ in clips]
             batch.lengths = torch.tensor([len(mel) for mel in mels])
             batch.mels = torch.nn.utils.rnn.pad_sequence(mels, batch_first=True)
-            if self.augment:  # another speed: the alignment does not fit any more
-                batch.phones = [
-                    rescaled(phones, e.seconds, len(mel) / 100) if phones else None
-                    for phones, e, mel in zip(batch.phones, examples, mels, strict=True)
-                ]
+            batch.phones = [phones for _, phones in clips]
         if batch.kind is Kind.image:
             pixels = [self._pixels(e, seed) for e, seed in zip(examples, seeds, strict=True)]
             batch.pixels = torch.stack(pixels).float() / 255
@@ -98,12 +95,10 @@ class Collator:
         end_of_turn = self.tokenizer.stop_ids[-1]
         return prompt, [*self.tokenizer.encode(example.answer), end_of_turn]
 
-    def _mel(self, example: Example, seed: int) -> Tensor:
-        waveform = read_audio(Path(str(example.path)))
-        if not self.augment:
-            return torch.from_numpy(log_mel(waveform, self.mel))
-        mel = log_mel(augment_clip(waveform, seed), self.mel)
-        return torch.from_numpy(mask_mel(mel, seed))
+    def _clip(self, example: Example, seed: int) -> tuple[Tensor, str | None]:
+        waveform, phones = heard(example, seed if self.augment else None)
+        mel = log_mel(waveform, self.mel)
+        return torch.from_numpy(mask_mel(mel, seed) if self.augment else mel), phones
 
     def _pixels(self, example: Example, seed: int) -> Tensor:
         from PIL import Image
@@ -112,20 +107,3 @@ class Collator:
         if self.augment:
             image = augment_image(image, seed)
         return torch.from_numpy(image_pixels(Image.fromarray(image), self.resolution))
-
-
-def rescaled(phones: str, before_s: float, after_s: float) -> str:
-    """An alignment of a clip that has been made faster or slower.
-
-    >>> rescaled("AH:4 B:6", 1.0, 0.5)
-    'AH:2 B:3'
-    """
-    ratio = after_s / before_s if before_s else 1.0
-    parts, end, done = [], 0, 0
-    for part in phones.split():
-        phone, length = part.split(":")
-        end += int(length)
-        if (now := round(end * ratio)) > done:
-            parts.append(f"{phone}:{now - done}")
-            done = now
-    return " ".join(parts)

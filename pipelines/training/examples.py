@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -16,6 +16,7 @@ from stages.row import Row
 logger = logging.getLogger(__name__)
 
 SOFT_TOKEN_S = 0.16
+PAUSE_S = 0.3  # between joined clips
 
 
 class Kind(Enum):
@@ -39,6 +40,7 @@ class Example:
     weight: float = 1.0  # how often it is drawn, 1 is once an epoch
     phones: str | None = None  # forced alignment, see `gemma3n.losses.phones`
     group: str = ""  # the manifest's `set`, by which results are reported
+    parts: tuple["Example", ...] = ()  # clips that are heard one after the other, if joined
 
 
 def read_examples(manifests: Iterable[str]) -> list[Example]:
@@ -57,6 +59,21 @@ def read_examples(manifests: Iterable[str]) -> list[Example]:
     if not examples:
         raise SettingsError("the manifests hold no line. Give one labelled row a line.")
     return examples
+
+
+def joined(parts: Sequence[Example]) -> Example:
+    """Clips as one, said one after the other; a single one stays as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    return Example(
+        item="+".join(part.item for part in parts),
+        kind=Kind.audio,
+        path=None,
+        prompt=None,
+        answer=" ".join(part.answer for part in parts),
+        seconds=sum(part.seconds for part in parts) + PAUSE_S * (len(parts) - 1),
+        parts=tuple(parts),
+    )
 
 
 def fitting(examples: list[Example], config: Config) -> list[Example]:

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from gemma3n.checkpoint import Checkpoint
 from gemma3n.config import Config
@@ -29,6 +31,7 @@ from pipelines.training.optimizer import (
     choose_trained,
     learning_rate,
     make_optimizer,
+    running_mean,
 )
 from pipelines.training.sampler import Sampler
 from pipelines.training.sizes import NestedSizes
@@ -41,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINT, STATE, HEADS = "checkpoint", "state", "heads.safetensors"
 _LOG_S = 10.0  # between two lines
-_CLASSES = 256  # most frequent answers that the image classifier knows
+_CLASSES = 256  # most frequent captions that the image classifier knows
 
 
 class Loop:
@@ -70,8 +73,8 @@ class Loop:
             job.augment,
         )
         examples = fitting(read_examples(job.train), config)
-        frequent = Counter(e.answer for e in examples if e.kind is Kind.image).most_common(_CLASSES)
-        classes = [answer for answer, _ in frequent]
+        captions = Counter(e.answer for e in examples if e.kind is Kind.image and not e.prompt)
+        classes = [answer for answer, _ in captions.most_common(_CLASSES)]
         self.objective = Objective(self.model, job.loss, classes, dtype)
         if (heads := init.parent / HEADS).is_file():
             self._take_heads(heads)
@@ -80,6 +83,11 @@ class Loop:
         self.modules = nn.ModuleDict({"model": self.model, "objective": self.objective})
         choose_trained(self.model, job.trains)
         self.optimizer = make_optimizer(self.modules, job.rate)
+        self.mean: AveragedModel | None = None
+        self.state = nn.ModuleDict({"trained": self.modules})
+        if job.rate.average:
+            self.mean = running_mean(self.modules, job.rate.average)
+            self.state["mean"] = self.mean
         self.step, self.seconds = 0, 0.0
         if rank == 0:
             self.log = Log(self.output, job.steps)
@@ -90,7 +98,7 @@ class Loop:
         Returns:
             Whether all steps are done.
         """
-        progress = load_state(self.output / STATE, self.modules, self.optimizer)
+        progress = load_state(self.output / STATE, self.state, self.optimizer)
         if progress is not None:
             self.step, self.seconds = progress["step"], progress["seconds"]
             logger.info("resumed at step %d", self.step)
@@ -144,7 +152,10 @@ class Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.job.steps, self.job.rate)
         self.optimizer.step()
+        self.model.clip_mixing()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.mean is not None:
+            self.mean.update_parameters(self.modules)
         return {**shown, "gradient": float(norm)}
 
     def _read_ahead(self) -> Iterator[list[Batch]]:
@@ -174,13 +185,19 @@ class Loop:
 
     def _save(self) -> None:
         progress = {"step": self.step, "seconds": self.seconds}
-        save_state(self.output / STATE, self.modules, self.optimizer, progress)
+        save_state(self.output / STATE, self.state, self.optimizer, progress)
         self._save_checkpoint()
 
     def _save_checkpoint(self) -> None:
-        self.model.save(self.output / CHECKPOINT, Path(self.job.init))
-        heads = {n: t.contiguous() for n, t in self.objective.state_dict().items()}
+        model, objective = self._result()
+        model.save(self.output / CHECKPOINT, Path(self.job.init))
+        heads = {n: t.contiguous() for n, t in objective.state_dict().items()}
         save_file(heads, self.output / HEADS)
+
+    def _result(self) -> tuple[Trainable, Objective]:
+        """Model and heads as they are saved: the running mean, if there is one."""
+        modules = self.modules if self.mean is None else cast(nn.ModuleDict, self.mean.module)
+        return cast(Trainable, modules["model"]), cast(Objective, modules["objective"])
 
     def _take_heads(self, path: Path) -> None:
         """Heads of an earlier run, where they are of the same shape."""
@@ -207,16 +224,19 @@ class Loop:
         from pipelines.scores import exact_match, word_error_rate
 
         scores = {}
+        model, objective = self._result()
+        objective.eval()
         for name, examples in groups.items():
             batch = collate(examples, "")
-            encoded = encode(self.model, batch)
+            encoded = encode(model, batch)
             if encoded.frames is not None and encoded.frame_lengths is not None:
                 if self.job.loss.ctc:
-                    texts = self.objective.ctc.spell(encoded.frames, encoded.frame_lengths)
+                    texts = objective.ctc.spell(encoded.frames, encoded.frame_lengths)
                     scores[f"{name}, ctc, wer"] = word_error_rate(batch.texts, texts)
             elif encoded.images and self.job.loss.classify:
-                texts = self.objective.classify.name(torch.stack(encoded.images))
+                texts = objective.classify.name(torch.stack(encoded.images))
                 scores[f"{name}, classifier, exact"] = exact_match(batch.texts, texts)
+        objective.train()
         return scores
 
 
@@ -237,7 +257,8 @@ def _samplers(job: TrainJob, examples: list[Example]) -> dict[Kind, Sampler]:
                 "Add the column."
             )
         cost = (lambda e: e.seconds) if kind is Kind.audio else (lambda _: 1.0)
-        samplers[kind] = Sampler(some, cost, size, job.seed)
+        join = job.batch.join_seconds if kind is Kind.audio else 0.0
+        samplers[kind] = Sampler(some, cost, size, job.seed, join)
     if not samplers:
         raise SettingsError("nothing to learn from: every kind has batch size 0 or no rows.")
     return samplers

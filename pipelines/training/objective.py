@@ -51,6 +51,7 @@ class Objective(nn.Module):
         if model.config.audio is not None:
             self.ctc = Ctc(model.config.audio.hidden_size)
             self.phones = Phones(model.config.audio.hidden_size)
+            self.soft_phones = Phones(hidden, model.config.audio.conf_reduction_factor)
 
     def forward(
         self, model: Trainable, batch: Batch, sizes: Sequence[Weighted]
@@ -68,7 +69,9 @@ class Objective(nn.Module):
                 ctc = self.ctc(encoded.frames, encoded.frame_lengths, batch.texts)
                 losses["ctc"] = self.weights.ctc * ctc
             if self.weights.phones:
+                clips = nn.utils.rnn.pad_sequence(encoded.audio, batch_first=True)
                 losses["phones"] = self.weights.phones * self.phones(encoded.frames, batch.phones)
+                losses["soft phones"] = self.weights.phones * self.soft_phones(clips, batch.phones)
         if encoded.images and self.weights.classify:
             classify = self.classify(torch.stack(encoded.images), batch.texts)
             losses["classify"] = self.weights.classify * classify

@@ -4,10 +4,13 @@ import math
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from gemma3n.trainable import Trainable
 from pipelines.settings import RateSettings, Trains
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def choose_trained(model: Trainable, trains: Trains) -> None:
@@ -41,14 +44,36 @@ def make_optimizer(modules: nn.Module, rate: RateSettings) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=rate.peak, betas=(0.9, 0.98), foreach=True)
 
 
+def running_mean(modules: nn.Module, keep: float) -> AveragedModel:
+    """A copy whose weights follow those in training as an exponential mean (arXiv 1803.05407).
+
+    Args:
+        modules: in training.
+        keep: share of the earlier mean that a step keeps, less in the first steps.
+    """
+
+    def follow(means: Tensors, weights: Tensors, count: Tensor | int) -> None:
+        kept = min(keep, (1 + int(count)) / (10 + int(count)))
+        torch._foreach_lerp_(means, weights, 1 - kept)
+
+    mean = AveragedModel(modules, multi_avg_fn=follow)
+    return mean.requires_grad_(False)
+
+
 def average_gradients(parameters: list[nn.Parameter], world: int) -> None:
     """Replace every gradient by its mean over the processes.
 
-    A parameter that one process did not use counts there as a gradient of zero.
+    A parameter that one process did not use counts there as a gradient of zero; one that none used
+    keeps having none.
     """
-    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+    used = torch.tensor([p.grad is not None for p in parameters], dtype=torch.uint8)
+    dist.all_reduce(used, dist.ReduceOp.MAX)
+    some = [p for p, is_used in zip(parameters, used.tolist(), strict=True) if is_used]
+    if not some:
+        return
+    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in some]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat)
     flat /= world
-    for p, mean in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+    for p, mean in zip(some, flat.split([p.numel() for p in some]), strict=True):
         p.grad = mean.view_as(p)

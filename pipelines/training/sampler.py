@@ -4,13 +4,15 @@ So a run that resumes, and every process of one, knows its batches without being
 """
 
 import random
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from pipelines.training.examples import Example
+from pipelines.training.examples import PAUSE_S, Example, joined
 
 _POOL = 2048  # examples among which those of like length are put together
 _JITTER = 0.15  # share by which a length may be off when it is compared
+_ALONE = 0.3  # share of draws that are not joined, where joining is on
 
 
 class Sampler:
@@ -21,6 +23,7 @@ class Sampler:
         cost: what an example counts towards a batch's size (1, or its seconds).
         size: what the examples of a batch may cost together, each counted as its longest.
         seed: of order and draws.
+        join: clips without a prompt of their own are joined up to this length, in seconds.
     """
 
     def __init__(
@@ -29,41 +32,60 @@ class Sampler:
         cost: Callable[[Example], float],
         size: float,
         seed: int,
+        join: float = 0.0,
     ) -> None:
         self.examples, self.cost, self.size, self.seed = examples, cost, size, seed
+        self.join = join
+        self._ends = [0]  # batches up to the end of each epoch that was drawn so far
         self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
 
     def batch(self, number: int) -> list[Example]:
         """The batch of that number, counted from 0 over all epochs."""
-        epoch = 0
-        while number >= len(batches := self._epoch(epoch)):
-            number -= len(batches)
-            epoch += 1
-        return [self.examples[i] for i in batches[number]]
+        while number >= self._ends[-1]:
+            self._ends.append(self._ends[-1] + len(self._epoch(len(self._ends) - 1)))
+        epoch = bisect_right(self._ends, number) - 1
+        return self._epoch(epoch)[number - self._ends[epoch]]
 
-    def _draw_epoch(self, epoch: int) -> list[list[int]]:
+    def _draw_epoch(self, epoch: int) -> list[list[Example]]:
         draws = random.Random(f"{self.seed} {epoch}")
-        order: list[int] = []
-        for i, example in enumerate(self.examples):
+        order: list[Example] = []
+        for example in self.examples:
             times = int(example.weight)
-            order += [i] * (times + (draws.random() < example.weight - times))
+            order += [example] * (times + (draws.random() < example.weight - times))
         draws.shuffle(order)
-        batches: list[list[int]] = []
+        if self.join:
+            order = self._joined(order, draws)
+        batches: list[list[Example]] = []
         for start in range(0, len(order), _POOL):
             pool = order[start : start + _POOL]
-            costs = {i: self.cost(self.examples[i]) for i in pool}
-            pool.sort(key=lambda i: costs[i] * draws.uniform(1 - _JITTER, 1 + _JITTER))
-            batches += self._cut(pool, costs)
+            pool.sort(key=lambda e: self.cost(e) * draws.uniform(1 - _JITTER, 1 + _JITTER))
+            batches += self._cut(pool)
         draws.shuffle(batches)
         return batches
 
-    def _cut(self, pool: list[int], costs: dict[int, float]) -> list[list[int]]:
-        batches: list[list[int]] = [[]]
+    def _joined(self, order: list[Example], draws: random.Random) -> list[Example]:
+        """Neighbours as one, up to a length drawn anew each time."""
+        groups: list[list[Example]] = []
+        room = 0.0
+        for example in order:
+            needed = PAUSE_S + example.seconds
+            if room >= needed and not example.prompt:
+                groups[-1].append(example)
+                room -= needed
+                continue
+            groups.append([example])
+            alone = example.prompt or draws.random() < _ALONE
+            room = 0.0 if alone else draws.uniform(0, self.join) - example.seconds
+        return [joined(group) for group in groups]
+
+    def _cut(self, pool: list[Example]) -> list[list[Example]]:
+        batches: list[list[Example]] = [[]]
         longest = 0.0
-        for i in pool:
-            longest = max(longest, costs[i])
+        for example in pool:
+            cost = self.cost(example)
+            longest = max(longest, cost)
             if batches[-1] and longest * (len(batches[-1]) + 1) > self.size:
                 batches.append([])
-                longest = costs[i]
-            batches[-1].append(i)
+                longest = cost
+            batches[-1].append(example)
         return batches

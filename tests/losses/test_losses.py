@@ -42,6 +42,18 @@ def test_an_alignment_is_one_label_a_frame() -> None:
     assert [PHONES[i] for i in frame_labels("SIL:1 AH:2 B:1")] == ["SIL", "AH", "AH", "B"]
 
 
+def test_a_soft_token_names_all_the_frames_it_stands_for() -> None:
+    phones = Phones(3, together=4)
+    torch.nn.init.zeros_(phones.head.weight)
+    with torch.no_grad():
+        scores = torch.zeros(4, len(PHONES))
+        scores[range(4), frame_labels("AH:1 B:2 SIL:1")] = 20
+        phones.head.bias.copy_(scores.flatten())
+    soft = torch.randn(1, 2, 3)
+    assert phones(soft, ["AH:1 B:2 SIL:1 AH:1"]) < 0.01  # the second token's other frames are open
+    assert phones(soft, ["AH:2 B:2"]) > 1
+
+
 def test_contrastive_loss_falls_when_media_find_their_own_text() -> None:
     contrastive = Contrastive(4, joint=4)
     with torch.no_grad():
@@ -57,7 +69,7 @@ def test_images_with_unknown_answers_count_nothing() -> None:
     classify, soft = Classify(4, ["a cat", "a dog"]), torch.randn(3, 5, 4)
     both = classify(soft, ["a cat", "a whale", "a dog"])
     torch.testing.assert_close(both, classify(soft[[0, 2]], ["a cat", "a dog"]))
-    assert classify(soft, ["a whale"] * 3) == 0
+    assert classify(soft, ["a whale"] * 3) == classify(soft, ["a cat", "a whale", "?"]) == 0
     assert set(classify.name(soft)) <= {"a cat", "a dog"}
 
 

@@ -10,7 +10,7 @@ from gemma3n.audio.mel import MelConfig
 from gemma3n.config import Config
 from gemma3n.tokenizer import Tokenizer
 from pipelines.settings import TrainJob
-from pipelines.training.batch import Collator, rescaled
+from pipelines.training.batch import Collator
 from pipelines.training.examples import Example, Kind, fitting, read_examples
 
 PROMPTS = {Kind.audio: "Transcribe: <audio>", Kind.image: "<image>"}
@@ -70,11 +70,6 @@ def test_augmentation_depends_on_salt_and_row_alone(
             if found is not None and same is not None and changed is not None:
                 assert torch.equal(found, same)
                 assert found.shape != changed.shape or not torch.equal(found, changed)
-
-
-def test_an_alignment_follows_the_speed_of_its_clip() -> None:
-    assert rescaled("AH:4 B:6", 1.0, 0.5) == "AH:2 B:3"
-    assert rescaled("AH:1 B:1 SIL:8", 1.0, 1.1) == "AH:1 B:1 SIL:9"
 
 
 def test_clips_that_a_prompt_has_no_places_for_are_left_out(

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.optim.swa_utils import AveragedModel
 
 import gemma3n
 from gemma3n import SettingsError
 from pipelines.compose import to_yaml
-from pipelines.settings import LossSettings, RateSettings, TrainJob, Trains
+from pipelines.settings import BatchSettings, LossSettings, RateSettings, TrainJob, Trains
 from pipelines.train import train
-from pipelines.training.optimizer import learning_rate
+from pipelines.training.optimizer import learning_rate, running_mean
 
 MakeJob = Callable[..., TrainJob]
 
@@ -33,7 +34,10 @@ def same(one: TrainJob, other: TrainJob) -> bool:
 def test_a_run_that_is_stopped_and_resumed_equals_one_that_was_not_bit_for_bit(
     make_job: MakeJob,
 ) -> None:
-    through, stopped = make_job("through"), make_job("stopped", minutes=0.0)
+    rate = RateSettings(warmup=2, average=0.9)
+    batch = BatchSettings(audio_seconds=12, join_seconds=8, images=2, texts=2)
+    through = make_job("through", rate=rate, batch=batch)
+    stopped = make_job("stopped", rate=rate, batch=batch, minutes=0.0)
     train(through)
     for _ in range(4):  # each call makes one step and runs out of time
         train(stopped)
@@ -115,6 +119,34 @@ def test_the_rate_warms_up_and_falls_as_half_a_cosine() -> None:
     assert max(rates) == rates[10] == 1.0
     assert rates[60] == pytest.approx(0.55)
     assert rates[-1] == pytest.approx(0.1, abs=1e-3)
+
+
+def test_a_running_mean_forgets_its_first_steps_and_then_follows_slowly() -> None:
+    weights = torch.nn.Linear(1, 1, bias=False)
+
+    def follow(mean: AveragedModel, value: float) -> float:
+        weights.weight.data.fill_(value)
+        mean.update_parameters(weights)
+        return next(mean.parameters()).item()
+
+    mean = running_mean(weights, 0.9)
+    assert [follow(mean, 0.0) for _ in range(100)][-1] == 0
+    assert [follow(mean, 1.0) for _ in range(30)][-1] == pytest.approx(1 - 0.9**30, rel=1e-3)
+    early = running_mean(weights, 0.9)
+    assert follow(early, 5.0) == 5  # takes over the first
+    assert follow(early, 7.0) > 6
+
+
+def test_the_mean_is_what_is_saved(make_job: MakeJob) -> None:
+    job = make_job("mean", rate=RateSettings(warmup=2, average=0.9))
+    train(job)
+    name = "audio.conformer.0.norm.weight"
+    saved = load_file(Path(job.output) / "checkpoint/model.safetensors")
+    state = weights(job)
+    saved_as = "model.audio_tower.conformer.0.norm.weight"
+    mean = state[f"mean.module.model.{name}"]
+    assert torch.equal(saved[saved_as], mean.bfloat16())
+    assert not torch.equal(mean, state[f"trained.model.{name}"])
 
 
 def test_what_cannot_be_learned_from_is_refused(make_job: MakeJob, tmp_path: Path) -> None:

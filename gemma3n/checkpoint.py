@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gemma3n.config import Config, TextConfig
 from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize
+from gemma3n.named import checkpoint_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,7 +61,8 @@ class Checkpoint:
     """An opened checkpoint folder.
 
     Args:
-        folder: holds config.json and *.safetensors, in one file or in shards with an index.
+        folder: holds config.json and *.safetensors, in one file or in shards with an index; or a
+            name, see `named.py`.
 
     Raises:
         SettingsError: the folder or a file of it is missing or not readable, or a tensor in it
@@ -68,7 +70,7 @@ class Checkpoint:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = checkpoint_folder(folder)
         self.config = Config.from_folder(self.folder)
         self.entries: dict[str, Entry] = {}
         for path in self._files():

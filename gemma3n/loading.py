@@ -32,7 +32,8 @@ def load(
     where dtype and device allow, so that memory is what has been touched.
 
     Args:
-        folder: with config.json, *.safetensors and (for text in and out) tokenizer.model.
+        folder: with config.json, *.safetensors and (for text in and out) tokenizer.model; or
+            `nano`, the small one that comes with this package.
         nested: size to load, by name or itself; smaller ones can then run without a copy.
         budget_gb: instead of `nested`: the largest named size whose weights fit in so many GB.
         parts: of "text", "vision", "audio": all that the checkpoint has, by default.

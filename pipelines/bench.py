@@ -46,7 +46,7 @@ def bench(job: BenchJob) -> int:
     for name in ("prompt_tokens", "new_tokens", "repeat"):
         if (value := getattr(job, name)) < 1:
             raise SettingsError(f"{name}={value}; at least 1. Leave it out for the default.")
-    config = Config.from_folder(Path(job.model.path))
+    config = Config.from_folder(job.model.folder)
     size = nested_size(job.nested, config)
     check_context("prompt_tokens and new_tokens", job.prompt_tokens + job.new_tokens, config)
     plan_memory(job.model.path, size)  # refuses a bad checkpoint in one line, at once

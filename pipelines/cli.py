@@ -120,13 +120,17 @@ def parse(argv: list[str]) -> tuple[dict[str, str], list[str], list[str]]:
 
 def _dispatch(settings: Any, command: str) -> int:
     """Run a job by the class of its settings, which its YAML names."""
-    from pipelines.settings import BenchJob, PathJob, PlanJob, SliceJob, TrainJob
+    from pipelines.settings import BenchJob, EvaluateJob, PathJob, PlanJob, SliceJob, TrainJob
 
     match settings:
         case PathJob():
             from pipelines.run import run_job
 
             return run_job(settings, command)
+        case EvaluateJob():
+            from pipelines.evaluate import evaluate
+
+            return evaluate(settings)
         case PlanJob():
             from pipelines.plan import plan
 

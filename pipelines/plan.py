@@ -6,7 +6,6 @@ The arithmetic is `gemma3n/memory.py`; only headers of files are read, and no to
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -39,7 +38,7 @@ def plan(job: PlanJob) -> int:
     for name in ("sizes", "parts"):
         if not getattr(job, name):
             raise SettingsError(f"{name}=[]; at least one. Leave it out for the default.")
-    config = Config.from_folder(Path(job.model.path))
+    config = Config.from_folder(job.model.folder)
     context = job.context or min(_CONTEXT, config.text.max_position_embeddings)
     check_context(f"context={context}", context, config)
     # What `auto` is on the machine that will run it is not known here; most have bfloat16.

@@ -10,9 +10,11 @@ from datetime import datetime
 from itertools import count
 from logging.handlers import MemoryHandler
 from pathlib import Path
+from typing import TypeVar
 
 from gemma3n.config import Config
 from gemma3n.errors import SettingsError
+from gemma3n.named import NANO
 from pipelines.assemble import FAILURES, TABLE, TXT, assemble, clear_txt
 from pipelines.compose import to_yaml
 from pipelines.exit_code import DONE, INTERRUPTED, ROWS_FAILED
@@ -20,13 +22,14 @@ from pipelines.nested import nested_size
 from pipelines.output import writable
 from pipelines.path import check_path, check_prompt
 from pipelines.progress import Summary
-from pipelines.settings import ExecutorKind, PathJob
+from pipelines.settings import EvaluateJob, ExecutorKind, ModelSettings, PathJob
 from stages.media import Media
 from stages.model import Load
 from stages.source import list_items
 from stages.write import PARTS, Format, replacing
 
 logger = logging.getLogger(__name__)
+Job = TypeVar("Job", PathJob, EvaluateJob)
 
 CONFIG, LOG, SUMMARY = "config.yaml", "run.log", "summary.json"
 _OURS = "# gemma3n"  # how the config of a run begins: by this a run folder is known
@@ -36,10 +39,19 @@ _NOTES = ("gemma3n.matformer", "gemma3n.loading")  # they say which nested size 
 
 
 def run_job(job: PathJob, command: str = "") -> int:
-    """Run a job: check it, send its source along its path, assemble and say where results are.
+    """Run a job and say where its results are; see `run_path`."""
+    folder = new_folder(job.job) if job.output is None else job.output
+    code = run_path(job, folder, command)
+    sys.stdout.write(f"{Path(folder)}\n")
+    return code
+
+
+def run_path(job: PathJob, output: Path | str, command: str = "") -> int:
+    """Check a job, send its source along its path, and assemble.
 
     Args:
         job: what to run.
+        output: its run folder.
         command: that asks for it, for the log.
 
     Returns:
@@ -51,8 +63,7 @@ def run_job(job: PathJob, command: str = "") -> int:
     check_path(job)
     check_prompt(job)
     next(list_items(job.source))  # refuses a source without anything to do
-    name = _new_folder(job.job) if job.output is None else job.output
-    with writable(name) as folder, _logging() as log:
+    with writable(output) as folder, _logging() as log:
         load = model_load(job)
         check_folder(job, folder)
         logger.info("%s", command or f"gemma3n {job.job}")
@@ -65,12 +76,12 @@ def model_load(job: PathJob) -> Load:
     Raises:
         SettingsError: not a checkpoint folder, or no such nested size in it.
     """
-    config = Config.from_folder(Path(job.model.path))
+    config = Config.from_folder(job.model.folder)
     parts = ["text"] if {"fuse", "decode"} & set(job.path) else []
     parts += ["vision"] if Media.image in job.source.media else []
     parts += ["audio"] if Media.audio in job.source.media else []
     return Load(
-        folder=job.model.path,
+        folder=str(job.model.folder.absolute()),  # `./nano` would become `nano`, a name
         nested=nested_size(job.nested, config),
         budget_gb=job.nested.budget_gb,
         parts=tuple(parts),
@@ -119,7 +130,6 @@ def _execute(job: PathJob, load: Load, folder: Path, log: MemoryHandler) -> int:
         code = code or ROWS_FAILED
     if code == INTERRUPTED:
         logger.warning("interrupted; the %d items that were done are kept", summary.items)
-    sys.stdout.write(f"{folder}\n")
     return code
 
 
@@ -148,15 +158,20 @@ def make_run_folder(job: PathJob, folder: Path) -> None:
     (folder / PARTS).mkdir(parents=True, exist_ok=True)
     with replacing(folder / CONFIG) as file:
         file.write(f"{_OURS} {job.job}: `--from` this file repeats it\n".encode())
-        file.write(to_yaml(_anywhere(job)).encode())
+        file.write(to_yaml(anywhere(job)).encode())
 
 
-def _anywhere(job: PathJob) -> PathJob:
+def absolute(model: ModelSettings) -> ModelSettings:
+    """The same checkpoint from any working directory; one with a name keeps it."""
+    return model if model.path == NANO else replace(model, path=str(model.folder.absolute()))
+
+
+def anywhere(job: Job) -> Job:
     """The job with absolute paths: it means the same in another working directory."""
     return replace(
         job,
         output=job.output and str(Path(job.output).absolute()),
-        model=replace(job.model, path=str(Path(job.model.path).absolute())),
+        model=absolute(job.model),
         source=replace(job.source, path=[str(Path(p).absolute()) for p in job.source.path]),
     )
 
@@ -178,7 +193,8 @@ def _is_run(folder: Path) -> bool:
     return config.is_file() and config.read_bytes().startswith(_OURS.encode())
 
 
-def _new_folder(job: str) -> Path:
+def new_folder(job: str) -> Path:
+    """A run folder that does not exist yet, named after the job and the time."""
     base = Path("outputs") / job / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     others = (base.with_name(f"{base.name}-{number}") for number in count(2))
     return base if not base.exists() else next(path for path in others if not path.exists())

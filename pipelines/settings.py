@@ -6,11 +6,13 @@ the settings of the stages.
 
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 
 from omegaconf import MISSING
 
 from gemma3n.choices import FLOAT16, NO_FLOAT16, Device, Precision
 from gemma3n.errors import SettingsError
+from gemma3n.named import NANO, checkpoint_folder
 from stages.decode import DecodeSettings
 from stages.encode import EncodeSettings
 from stages.fuse import FuseSettings
@@ -49,7 +51,16 @@ class ExecutorKind(Enum):
 class ModelSettings:
     """Which checkpoint."""
 
-    path: str = setting(MISSING, "folder of a Gemma 3n checkpoint (config.json, *.safetensors)")
+    path: str = setting(
+        NANO,
+        "folder of a Gemma 3n checkpoint (config.json, *.safetensors); nano comes with this "
+        "package: small, English only",
+    )
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return checkpoint_folder(self.path)
 
 
 @dataclass
@@ -111,6 +122,41 @@ class PathJob:
     fuse: FuseSettings = field(default_factory=FuseSettings)
     decode: DecodeSettings = field(default_factory=DecodeSettings)
     sink: SinkSettings = field(default_factory=SinkSettings)
+
+
+class Task(Enum):
+    """What is scored: a job over a source."""
+
+    transcribe = "transcribe"
+    caption = "caption"
+    generate = "generate"
+
+
+@dataclass
+class EvaluateJob:
+    """A job on labelled rows, once a nested size, and its scores."""
+
+    task: Task = setting(Task.transcribe, "the job whose path and prompt are used")
+    sizes: list[str] = setting(["full", "small"], "nested sizes to compare, the first with each")
+    worst: int = setting(5, "rows of each set to list, the worst first")
+    json: bool = setting(False, "print JSON instead of a table")
+    output: str | None = setting(None, "folder of the runs and scores; default outputs/evaluate/..")
+    fresh: bool = setting(False, "empty run folders that already hold results")
+    precision: Precision = setting(
+        Precision.auto, "auto: bfloat16 where the machine is fast at it, else float32"
+    )
+    device: Device = setting(
+        Device.auto, "auto: cuda, then mps, then cpu, the first that this machine has"
+    )
+    model: ModelSettings = field(default_factory=ModelSettings)
+    ple: PleSettings = field(default_factory=PleSettings)
+    executor: ExecutorSettings = field(default_factory=ExecutorSettings)
+    source: SourceSettings = field(default_factory=SourceSettings)
+    mel: MelSettings = field(default_factory=MelSettings)
+    resize: ResizeSettings = field(default_factory=ResizeSettings)
+    encode: EncodeSettings = field(default_factory=EncodeSettings)
+    fuse: FuseSettings = field(default_factory=FuseSettings)
+    decode: DecodeSettings = field(default_factory=DecodeSettings)
 
 
 @dataclass
@@ -179,8 +225,10 @@ class JointSettings:
     """Nested sizes of a step."""
 
     full: float = setting(0.6, "weight of all that the checkpoint holds")
-    small: float = setting(0.4, "weight of the size called small, or of the random one")
-    random: bool = setting(False, "a random Mix'n'Match size between, instead of small")
+    small: float = setting(0.4, "weight of the size called small, or of the one in its place")
+    random: float = setting(
+        0.0, "share of the batches that take a random Mix'n'Match size between, not small"
+    )
 
 
 @dataclass
@@ -188,6 +236,9 @@ class BatchSettings:
     """What one step shows, in each process."""
 
     audio_seconds: float = setting(100.0, "seconds of clips, padding counted; 0 for none")
+    join_seconds: float = setting(
+        0.0, "join clips at random, up to so many seconds; 0 for none: fewer, fuller prompts"
+    )
     images: int = setting(16, "images; 0 for none")
     texts: int = setting(16, "rows of text only; 0 for none")
     accumulate: int = setting(1, "such batches before the weights change")
@@ -202,6 +253,9 @@ class RateSettings:
     warmup: int = setting(200, "steps until the highest")
     weight_decay: float = setting(0.01, "of matrices, as in AdamW")
     clip: float = setting(1.0, "largest norm of all gradients together")
+    average: float = setting(
+        0.0, "save a running mean of the weights, of which a step keeps so much, as 0.999; 0: none"
+    )
 
 
 @dataclass
@@ -236,9 +290,10 @@ class TrainJob:
 SCHEMAS: dict[str, type] = {
     "train_job": TrainJob,
     "path_job": PathJob,
+    "evaluate_job": EvaluateJob,
     "plan_job": PlanJob,
     "slice_job": SliceJob,
     "bench_job": BenchJob,
 }
 
-SAVED = (PathJob, TrainJob)  # those whose runs keep a config.yaml
+SAVED = (PathJob, EvaluateJob, TrainJob)  # those whose runs keep a config.yaml

@@ -1,7 +1,6 @@
 """A nested size out of a larger checkpoint, as a checkpoint of its own: `gemma3n/slicing.py`."""
 
 import sys
-from pathlib import Path
 
 from gemma3n.config import Config
 from gemma3n.errors import SettingsError
@@ -21,7 +20,7 @@ def slice_job(job: SliceJob) -> int:
     Raises:
         SettingsError: no such checkpoint or size, no size asked for, or `output` is taken.
     """
-    config = Config.from_folder(Path(job.model.path))
+    config = Config.from_folder(job.model.folder)
     if job.nested.budget_gb is not None:
         raise SettingsError(
             f"nested.budget_gb={job.nested.budget_gb:g} is for loading, but a slice is one size. "

@@ -175,7 +175,7 @@ def test_a_file_named_like_a_setting_is_warned_of(
     ("words", "why"),
     [
         (["transcrib", "a.wav"], "Did you mean transcribe?"),
-        (["transcribe", "a.wav"], "model.path is not set"),
+        (["transcribe"], "source.path is not set"),
         ([*WORDS, "decode.topk=1"], "Did you mean decode.top_k?"),
         ([*WORDS, "-m"], "-m asks for a sweep, which does not exist yet."),
         ([*WORDS, "--multirun"], "-m asks for a sweep, which does not exist yet."),

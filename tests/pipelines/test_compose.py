@@ -265,11 +265,10 @@ def test_float16_is_refused_with_the_reason() -> None:
 
 
 def test_a_missing_setting_is_answered_with_an_example() -> None:
-    assert refusal() == (
-        f"model.path is not set, and transcribe needs it: {KEYS['model.path'].doc}. "
-        "For example: gemma3n transcribe recordings/ model=ckpt"
+    assert refusal(paths=()) == (
+        f"source.path is not set, and transcribe needs it: {KEYS['source.path'].doc}. "
+        "For example: gemma3n transcribe recordings/"
     )
-    assert refusal("model=m", paths=()).startswith("source.path is not set")
 
 
 def test_bad_syntax_is_answered_with_how_to_quote() -> None:
@@ -296,7 +295,7 @@ def test_a_setting_cannot_be_deleted() -> None:
 def test_a_path_is_refused_by_a_job_that_reads_none() -> None:
     assert refusal("ckpt", paths=(), job="plan") == (
         "plan takes settings only (key=value), but 'ckpt' is a path. "
-        "For example: gemma3n plan model=ckpt"
+        "For example: gemma3n plan model=gemma-3n-E4B-it"
     )
 
 

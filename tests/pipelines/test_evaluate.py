@@ -1,0 +1,133 @@
+"""Evaluation of whole jobs. The tiny checkpoint says noise; what counts is that it is counted."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gemma3n.choices import Device, Precision
+from gemma3n.errors import SettingsError
+from pipelines.assemble import TABLE
+from pipelines.evaluate import evaluate
+from pipelines.exit_code import DONE, ROWS_FAILED
+from pipelines.settings import EvaluateJob, Task
+from stages.source import SourceSettings
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+MakeJob = Callable[..., EvaluateJob]
+
+
+@pytest.fixture
+def make_job(tmp_path: Path, checkpoint_folder: Path) -> MakeJob:
+    """An evaluation of given rows."""
+
+    def make(*rows: dict[str, Any], **more: Any) -> EvaluateJob:
+        manifest = tmp_path / "rows.jsonl"
+        manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        job = EvaluateJob(
+            sizes=["full", "small"],
+            output=str(tmp_path / "out"),
+            precision=Precision.float32,
+            device=Device.cpu,
+            source=SourceSettings(path=[str(manifest)]),
+        )
+        job.model.path = str(checkpoint_folder)
+        job.decode.max_new_tokens = 6
+        return replace(job, **more)
+
+    return make
+
+
+def clip(name: str, **row: Any) -> dict[str, Any]:
+    return {"audio": str(SAMPLES / "audio" / name), **row}
+
+
+def test_every_set_is_scored_at_every_size(
+    make_job: MakeJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = make_job(
+        clip("cmu-cards/001.wav", text="ten of clubs", set="cards"),
+        clip("en_allison/digits-7.wav", text="seven", set="digits"),
+        clip("en_allison/digits-7.wav", text="seven", set="digits", id="again"),
+    )
+    assert evaluate(job) == DONE
+    found = json.loads((tmp_path / "out/scores.json").read_text())["sets"]
+    assert {name: list(sizes) for name, sizes in found.items()} == {
+        "cards": ["full", "small"],
+        "digits": ["full", "small"],
+    }
+    assert found["digits"]["small"]["rows"] == 2
+    assert found["digits"]["small"]["wer"]["value"] > 0
+    rows = [json.loads(line) for line in (tmp_path / "out/rows.jsonl").read_text().splitlines()]
+    assert len(rows) == 6
+    errors = [row["parts"]["wer"]["of"] for row in rows]
+    assert errors == sorted(errors, reverse=True)
+    printed = capsys.readouterr().out
+    assert "digits" in printed
+    assert "right: ten of clubs" in printed
+
+
+def test_what_is_scored_is_what_the_job_said(
+    make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """References taken from a first evaluation are met by a second one."""
+    rows = [clip("cmu-cards/001.wav", text="x"), clip("en_allison/digits-7.wav", text="y")]
+    evaluate(make_job(*rows, sizes=["full"]))
+    said = [json.loads(line) for line in (tmp_path / "out/rows.jsonl").read_text().splitlines()]
+    by_item = {row["item"]: row["text"] for row in said}
+    for row in rows:
+        row["text"] = next(text for item, text in by_item.items() if item in row["audio"])
+    job = make_job(*rows, sizes=["full"], output=str(tmp_path / "again"), json=True)
+    assert evaluate(job) == DONE
+    found = json.loads((tmp_path / "again/scores.json").read_text())["sets"]["all"]["full"]
+    assert found["wer"]["value"] == 0
+    assert found["exact"]["value"] == found["f1"]["value"] == 1
+
+
+def test_pictures_are_asked_as_caption_asks(make_job: MakeJob, tmp_path: Path) -> None:
+    row = {"image": str(SAMPLES / "images/noto-cow.png"), "text": "a picture of a cow"}
+    job = make_job(row, task=Task.caption, sizes=["small"])
+    assert evaluate(job) == DONE
+    config = (tmp_path / "out/small/config.yaml").read_text()
+    assert "Describe this picture" in config
+    assert "small" in config
+    assert (tmp_path / f"out/small/{TABLE}.parquet").is_file()
+
+
+def test_a_broken_file_counts_as_nothing_said(make_job: MakeJob, tmp_path: Path) -> None:
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    job = make_job(
+        {"audio": str(tmp_path / "broken.wav"), "text": "two words"},
+        clip("en_allison/digits-7.wav", text="seven"),
+        sizes=["full"],
+    )
+    assert evaluate(job) == ROWS_FAILED
+    found = json.loads((tmp_path / "out/scores.json").read_text())["sets"]["all"]["full"]
+    assert (found["rows"], found["failed"]) == (2, 1)
+    assert found["wer"]["value"] >= 2 / 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"sizes": []}, "at least one size"),
+        ({"sizes": ["full", "full"]}, "each once"),
+        ({"sizes": ["huge"]}, "huge"),
+        ({"worst": -1}, "0 or more"),
+    ],
+)
+def test_wrong_settings_are_refused_before_any_work(
+    make_job: MakeJob, tmp_path: Path, settings: dict[str, Any], said: str
+) -> None:
+    row = clip("en_allison/digits-7.wav", text="seven")
+    with pytest.raises(SettingsError, match=said):
+        evaluate(make_job(row, **settings))
+    assert not (tmp_path / "out").exists()
+
+
+def test_rows_without_references_are_refused(make_job: MakeJob) -> None:
+    with pytest.raises(SettingsError, match="has a reference"):
+        evaluate(make_job(clip("en_allison/digits-7.wav"), sizes=["full"]))

@@ -279,6 +279,7 @@ class TrainJob:
     augment: bool = setting(True, "vary clips and images")
     save_minutes: float = setting(5.0, "between two saves of the state")
     validate_steps: int = setting(1000, "between two validations; 0 for none but the last")
+    validate_first: bool = setting(False, "also before the first step")
     validate_rows: int = setting(100, "rows of each set, at most")
     loss: LossSettings = field(default_factory=LossSettings)
     joint: JointSettings = field(default_factory=JointSettings)

@@ -14,6 +14,12 @@ from pipelines.settings import TrainJob
 
 logger = logging.getLogger(__name__)
 
+_CONFIG = "config.yaml"
+_MAY_CHANGE = (
+    *("steps", "minutes", "dev", "save_minutes"),
+    *("validate_first", "validate_steps", "validate_rows", "output"),
+)
+
 
 def train(job: TrainJob) -> int:
     """Train, or go on with what an earlier run in the same folder began.
@@ -22,7 +28,7 @@ def train(job: TrainJob) -> int:
         Exit code.
 
     Raises:
-        SettingsError: no such config or manifest.
+        SettingsError: no such config or manifest, or the earlier run had other settings.
     """
     Config.from_folder(Path(job.init))
     if missing := [name for name in [*job.train, *job.dev] if not Path(name).is_file()]:
@@ -36,8 +42,9 @@ def train(job: TrainJob) -> int:
         output=str(Path(job.output).absolute()),
     )
     output = Path(job.output)
+    _check_resumed(job, output)
     output.mkdir(parents=True, exist_ok=True)
-    (output / "config.yaml").write_text(to_yaml(job), encoding="utf-8")
+    (output / _CONFIG).write_text(to_yaml(job), encoding="utf-8")
     if job.processes == 1:
         _worker(0, job, "")
     else:
@@ -47,6 +54,23 @@ def train(job: TrainJob) -> int:
             spawn(_worker, (job, f"file://{meeting}/point"), nprocs=job.processes)
     sys.stdout.write(f"{output}\n")
     return 0
+
+
+def _check_resumed(job: TrainJob, output: Path) -> None:
+    """Refuse to go on with a run under settings that would have made it another one."""
+    import yaml
+
+    config = output / _CONFIG
+    if not config.is_file():
+        return
+    before, now = yaml.safe_load(config.read_text(encoding="utf-8")), yaml.safe_load(to_yaml(job))
+    for name, value in now.items():
+        if name not in _MAY_CHANGE and name in before and before[name] != value:
+            raise SettingsError(
+                f"output '{output}' holds a run with {name}={before[name]}, and this one asks for "
+                f"{value}. Choose another folder, or the same settings; "
+                f"only {', '.join(_MAY_CHANGE)} may change."
+            )
 
 
 def _worker(rank: int, job: TrainJob, meeting: str) -> None:

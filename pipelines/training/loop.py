@@ -24,8 +24,9 @@ from gemma3n.trainable import Trainable
 from pipelines.settings import TrainJob
 from pipelines.training.batch import Batch, Collator
 from pipelines.training.examples import Example, Kind, fitting, read_examples
+from pipelines.training.heads import heads_scores
 from pipelines.training.log import Log
-from pipelines.training.objective import Objective, encode
+from pipelines.training.objective import Objective
 from pipelines.training.optimizer import (
     average_gradients,
     choose_trained,
@@ -102,6 +103,8 @@ class Loop:
         if progress is not None:
             self.step, self.seconds = progress["step"], progress["seconds"]
             logger.info("resumed at step %d", self.step)
+        elif self.job.validate_first:
+            self._validate()
         began = saved = logged = time.monotonic()
         earlier, shown = self.seconds, 0
         since: dict[str, float] = defaultdict(float)
@@ -211,33 +214,12 @@ class Loop:
             collate = replace(self.collate, augment=False)
             dev = fitting(read_examples(self.job.dev), self.model.config)
             groups = by_group(dev, self.job.validate_rows)
-            scores = self._spelling(groups, collate)
+            scores = heads_scores(*self._result(), groups, collate)
             if self.job.loss.answer:
                 scores |= validate(self.output / CHECKPOINT, groups, collate, self.sizes.names)
             self.log.scores(self.step, scores)
         if self.world > 1:
             dist.barrier()
-
-    @torch.no_grad()
-    def _spelling(self, groups: dict[str, list[Example]], collate: Collator) -> dict[str, float]:
-        """Word errors of the CTC head alone, without the decoder."""
-        from pipelines.scores import exact_match, word_error_rate
-
-        scores = {}
-        model, objective = self._result()
-        objective.eval()
-        for name, examples in groups.items():
-            batch = collate(examples, "")
-            encoded = encode(model, batch)
-            if encoded.frames is not None and encoded.frame_lengths is not None:
-                if self.job.loss.ctc:
-                    texts = objective.ctc.spell(encoded.frames, encoded.frame_lengths)
-                    scores[f"{name}, ctc, wer"] = word_error_rate(batch.texts, texts)
-            elif encoded.images and self.job.loss.classify:
-                texts = objective.classify.name(torch.stack(encoded.images))
-                scores[f"{name}, classifier, exact"] = exact_match(batch.texts, texts)
-        objective.train()
-        return scores
 
 
 def _samplers(job: TrainJob, examples: list[Example]) -> dict[Kind, Sampler]:

@@ -76,10 +76,15 @@ class Objective(nn.Module):
             classify = self.classify(torch.stack(encoded.images), batch.texts)
             losses["classify"] = self.weights.classify * classify
         if (soft := encoded.images or encoded.audio) and self.weights.contrastive:
-            said = [ids[keep] for ids, keep in zip(batch.token_ids, batch.answers, strict=True)]
-            texts = [model.text.embed(ids) for ids in said]
-            losses["contrastive"] = self.weights.contrastive * self.contrastive(soft, texts)
+            aligned = self.contrastive(soft, said(model, batch))
+            losses["contrastive"] = self.weights.contrastive * aligned
         return losses
+
+
+def said(model: Trainable, batch: Batch) -> list[Tensor]:
+    """Embeddings [tokens, hidden] of each answer."""
+    answers = zip(batch.token_ids, batch.answers, strict=True)
+    return [model.text.embed(ids[keep]) for ids, keep in answers]
 
 
 def encode(model: Trainable, batch: Batch, dtype: torch.dtype = torch.float32) -> Encoded:

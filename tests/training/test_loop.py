@@ -112,6 +112,26 @@ def test_only_the_chosen_parts_change(
     assert moved == changed
 
 
+@pytest.mark.slow
+def test_alignment_by_projection_alone_lets_media_find_their_texts(make_job: MakeJob) -> None:
+    job = make_job(
+        "aligned",
+        trains=Trains.projection,
+        steps=60,
+        augment=False,
+        validate_first=True,
+        loss=LossSettings(answer=0.0, contrastive=1.0),
+        batch=BatchSettings(audio_seconds=30, images=4, texts=0),
+        rate=RateSettings(peak=1e-2, warmup=5),
+    )
+    job.dev = list(job.train)
+    train(job)
+    lines = [json.loads(line) for line in (Path(job.output) / "log.jsonl").read_text().splitlines()]
+    before, after = (line["scores"] for line in lines if "scores" in line)
+    for name in ("audio, recall@1 of 6", "images, recall@1 of 4"):
+        assert before[name] < 0.75 <= after[name]
+
+
 def test_the_rate_warms_up_and_falls_as_half_a_cosine() -> None:
     rate = RateSettings(peak=1.0, final=0.1, warmup=10)
     rates = [learning_rate(step, 110, rate) for step in range(110)]
@@ -147,6 +167,13 @@ def test_the_mean_is_what_is_saved(make_job: MakeJob) -> None:
     mean = state[f"mean.module.model.{name}"]
     assert torch.equal(saved[saved_as], mean.bfloat16())
     assert not torch.equal(mean, state[f"trained.model.{name}"])
+
+
+def test_a_run_is_not_continued_under_other_settings(make_job: MakeJob) -> None:
+    train(make_job("one", steps=1))
+    with pytest.raises(SettingsError, match="holds a run with seed=0, and this one asks for 1"):
+        train(make_job("one", steps=1, seed=1))
+    assert train(make_job("one", steps=2)) == 0
 
 
 def test_what_cannot_be_learned_from_is_refused(make_job: MakeJob, tmp_path: Path) -> None:

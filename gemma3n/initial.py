@@ -8,6 +8,7 @@ from torch import nn
 
 from gemma3n.layers import RMSNorm
 from gemma3n.text.altup import AltUp
+from gemma3n.text.attention import Attention
 from gemma3n.vision.layers import Conv, LayerScale, Pointwise
 
 _MIXING = 0.01  # AltUp's coefficients: streams begin all but independent
@@ -34,12 +35,16 @@ def initialise(module: nn.Module, seed: int) -> None:
                 parameter.normal_(0.0, fan_in**-0.5, generator=generator)
         if isinstance(part, RMSNorm) and part.weight is not None:
             part.weight.fill_(1.0)
+    for part in module.modules():  # anew: a module comes before those in it
         if isinstance(part, Conv) and part.bias is not None:  # the stem, which reads pixels
             part.bias.copy_(-_GREY * part.weight.sum((1, 2, 3)))
         elif isinstance(part, Pointwise) or (isinstance(part, Conv) and part.groups == 1):
             # RMS norms keep the mean that GELUs leave, so that what tells images apart would drown
             # in what they share; a map that ignores the mean learns from the first steps.
             part.weight.sub_(part.weight.mean(dim=(1, 2, 3), keepdim=True))
+        if isinstance(part, Attention):
+            # Its scores are not scaled; normed queries and keys alone would choose at random.
+            part.q_norm.weight.fill_(part.dim**-0.5)
         if isinstance(part, LayerScale):
             part.gamma.fill_(_LAYER_SCALE)
         if isinstance(part, AltUp):

@@ -28,6 +28,7 @@ def joint_loss(
     positions: Tensor,
     answers: Tensor,
     sizes: Sequence[Weighted],
+    targets: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy of the answers, summed over sizes by weight.
 
@@ -38,6 +39,7 @@ def joint_loss(
         positions: int64 [batch, seq], -1 for padding.
         answers: bool [batch, seq], True at the tokens that the model should say.
         sizes: nested sizes and their weights.
+        targets: int64 [batch, seq], what should be said, where `token_ids` differ from it.
 
     Returns:
         A scalar: each size's mean over answer tokens, in nats, times its weight, summed.
@@ -46,13 +48,14 @@ def joint_loss(
     # than keys and values.
     seq = token_ids.shape[1]
     first = int(answers.any(0).nonzero()[0])
-    said, targets = answers[:, first:], token_ids[:, first:][answers[:, first:]]
+    right = token_ids if targets is None else targets
+    said, right = answers[:, first:], right[:, first:][answers[:, first:]]
     losses = []
     for one in sizes:
         last = seq - first + 1
         hidden = decoder(token_ids, embeddings, positions, size=one.size, last=last)[:, :-1]
         logits = decoder.logits(hidden[said]).float()
-        losses.append(one.weight * F.cross_entropy(logits, targets))
+        losses.append(one.weight * F.cross_entropy(logits, right))
     total = losses[0]
     for loss in losses[1:]:
         total = total + loss

@@ -130,7 +130,7 @@ def _dispatch(settings: Any, command: str) -> int:
         case EvaluateJob():
             from pipelines.evaluate import evaluate
 
-            return evaluate(settings)
+            return evaluate(settings, command)
         case PlanJob():
             from pipelines.plan import plan
 

@@ -6,59 +6,52 @@ Each size is a run folder of its own under the output, as any job leaves it.
 import json
 import logging
 import sys
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import pyarrow.parquet as pq
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from gemma3n.config import Config
 from gemma3n.errors import SettingsError
-from pipelines.assemble import TABLE
-from pipelines.compose import compose, to_settings, to_yaml, typed_path
-from pipelines.exit_code import DONE, ROWS_FAILED
+from pipelines.compose import compose, to_settings, typed_path
+from pipelines.exit_code import DONE, INTERRUPTED
 from pipelines.nested import nested_size
 from pipelines.output import writable
-from pipelines.run import CONFIG, anywhere, new_folder, run_path
-from pipelines.scores import Part, Score, difference, row_parts, score
+from pipelines.path import check_path, check_prompt, unused_groups
+from pipelines.run import check_folder, check_ours, new_folder, run_path, write_config
+from pipelines.scored import Scored, scored_rows, scores_of, worst_first
 from pipelines.settings import EvaluateJob, NestedSettings, PathJob, Task
+from pipelines.show import visible
+from stages.source import list_items
 from stages.write import Format, replacing
 
 logger = logging.getLogger(__name__)
 
 SCORES, ROWS = "scores.json", "rows.jsonl"
-_ALL = "all"  # the set of rows that name none
+_GROUPS = ("ple", "executor", "mel", "resize", "encode", "fuse", "decode")  # as in a path job
 _SHOWN = {
     Task.transcribe: {"wer": "WER %", "cer": "CER %", "exact": "exact %"},
     Task.caption: {"exact": "exact %", "f1": "token F1 %"},
     Task.generate: {"exact": "exact %", "f1": "token F1 %"},
 }
 
-
-@dataclass(frozen=True)
-class Scored:
-    """One row at one nested size."""
-
-    item: str
-    set: str
-    size: str
-    reference: str
-    text: str  # nothing, if the row failed
-    failed: bool
-    parts: Mapping[str, Part]
+Group = TypeVar("Group")
 
 
-def evaluate(job: EvaluateJob) -> int:
+def evaluate(job: EvaluateJob, command: str = "") -> int:
     """Run, score, print.
+
+    Args:
+        job: what to run.
+        command: that asks for it, for the logs.
 
     Returns:
         Exit code: 0 all done, 3 some rows failed (they count as if nothing was said), 130
-        interrupted.
+        interrupted (sizes that were done are scored).
 
     Raises:
         SettingsError: the job cannot be run, no such size, or no row has a reference.
@@ -70,41 +63,43 @@ def evaluate(job: EvaluateJob) -> int:
             "evaluate counts word errors with jiwer, which is not installed. "
             "Install gemma3n-pipelines[eval]."
         ) from error
-    if not job.sizes or len(set(job.sizes)) < len(job.sizes):
-        raise SettingsError(f"sizes={job.sizes}; name at least one size, and each once.")
     if job.worst < 0:
         raise SettingsError(f"worst={job.worst}; 0 or more. Leave it out for the default.")
-    config = Config.from_folder(job.model.folder)
-    for size in job.sizes:
-        nested_size(NestedSettings(name=size), config)
+    runs = {size: _path_job(job, size) for size in _distinct(job)}
+    _check(job, list(runs.values()))
     output = str(new_folder("evaluate")) if job.output is None else job.output
-    code, rows = DONE, []
+    code = DONE
+    rows: list[Scored] = []
     with writable(output) as folder:
-        for size in job.sizes:
-            one = run_path(_path_job(job, size), folder / size, f"gemma3n evaluate, {size}")
-            if one not in (DONE, ROWS_FAILED):
-                return one
+        check_ours(folder, [SCORES, ROWS])
+        for size, run in runs.items():
+            check_folder(run, folder / size)
+        for name in (SCORES, ROWS):
+            (folder / name).unlink(missing_ok=True)
+        for size, run in runs.items():
+            one = run_path(run, folder / size, command)
             code = code or one
-            rows += list(_scored(folder / size, size))
-        if not rows:
-            raise SettingsError(
-                f"no row of {job.source.path} has a reference to be compared with. "
-                'Give a manifest (.jsonl) whose lines have "text" or "reference".'
-            )
-        document = _document(job, rows)
-        with replacing(folder / CONFIG) as file:
-            file.write(to_yaml(anywhere(job)).encode())
-        with replacing(folder / SCORES) as file:
-            file.write((json.dumps(document, indent=2) + "\n").encode())
-        with replacing(folder / ROWS) as file:
-            for row in _worst_first(rows):
-                file.write((json.dumps(asdict(row), ensure_ascii=False) + "\n").encode())
-    if job.json:
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
-    else:
-        _print(job, document, rows)
-        sys.stdout.write(f"{output}\n")
-    return code
+            if one == INTERRUPTED:
+                break
+            rows += scored_rows(folder / size, size)
+        if rows:
+            _report(job, rows, folder)
+    return INTERRUPTED if one == INTERRUPTED else code
+
+
+def _distinct(job: EvaluateJob) -> list[str]:
+    """Names of the sizes asked for, less those that are another one of them in this checkpoint."""
+    if not job.sizes:
+        raise SettingsError("sizes=[]; name at least one nested size.")
+    config = Config.from_folder(job.model.folder)
+    names: dict[tuple[tuple[int, int], ...], str] = {}
+    for name in job.sizes:
+        size = nested_size(NestedSettings(name=name), config)
+        widths = tuple(sorted(size.ffn_widths(config.text).items()))
+        if widths in names:
+            logger.warning("%s is the same as %s in this checkpoint: left out", name, names[widths])
+        names.setdefault(widths, name)
+    return list(names.values())
 
 
 def _path_job(job: EvaluateJob, size: str) -> PathJob:
@@ -120,76 +115,69 @@ def _path_job(job: EvaluateJob, size: str) -> PathJob:
         precision=job.precision,
         device=job.device,
         nested=NestedSettings(name=size),
-        ple=job.ple,
-        executor=job.executor,
         source=replace(job.source, media=media),
-        mel=job.mel,
-        resize=job.resize,
-        encode=job.encode,
-        fuse=replace(job.fuse, prompt=job.fuse.prompt or base.fuse.prompt),
-        decode=job.decode,
         sink=replace(base.sink, formats=[Format.parquet]),
+        **{group: _over(getattr(base, group), getattr(job, group)) for group in _GROUPS},
     )
 
 
-def _scored(run: Path, size: str) -> Iterable[Scored]:
-    left_out = 0
-    for row in pq.read_table(run / f"{TABLE}.parquet").to_pylist():
-        if row["reference"] is None:
-            left_out += 1
-            continue
-        text = row["text"] or ""
-        yield Scored(
-            item=row["item"],
-            set=json.loads(row["extra"] or "{}").get("set") or _ALL,
-            size=size,
-            reference=row["reference"],
-            text=text,
-            failed=row["error"] is not None,
-            parts=row_parts(row["reference"], text),
+def _over(base: Group, asked: Group) -> Group:
+    """`base` with all that was asked for other than by default."""
+    changed = {name: getattr(asked, name) for name in _changed(asked)}
+    return replace(base, **changed)  # type: ignore[type-var]
+
+
+def _changed(group: Any) -> list[str]:
+    default = type(group)()
+    names = [field.name for field in fields(group)]
+    return [name for name in names if getattr(group, name) != getattr(default, name)]
+
+
+def _check(job: EvaluateJob, runs: Sequence[PathJob]) -> None:
+    """Refuse before any work what a run would refuse after some of it."""
+    for run in runs:
+        check_path(run)
+        check_prompt(run)
+    for group in unused_groups(runs[0].path) & set(_GROUPS):
+        if names := _changed(getattr(job, group)):
+            raise SettingsError(
+                f"{group}.{names[0]}: {job.task.value} has no stage {group} on its path "
+                f"{runs[0].path}. Leave the setting out."
+            )
+    if not any(row.get("reference") is not None for row in list_items(runs[0].source)):
+        raise SettingsError(
+            f"no row of {job.source.path} has a reference to be compared with. "
+            'Give a manifest (.jsonl) whose lines have "text" or "reference".'
         )
-    if left_out:
-        logger.warning("%d rows without a reference left out", left_out)
 
 
-def _document(job: EvaluateJob, rows: list[Scored]) -> dict[str, Any]:
-    """All scores, by set and size."""
-    groups: dict[str, dict[str, list[Scored]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        groups[row.set][row.size].append(row)
-    first = job.sizes[0]
-    sets = {
-        name: {
-            size: {
-                "rows": len(some),
-                "failed": sum(row.failed for row in some),
-                **{metric: asdict(score(_parts(some, metric))) for metric in some[0].parts},
-                f"over {first}": {
-                    metric: asdict(difference(_parts(some, metric), _parts(by_size[first], metric)))
-                    for metric in some[0].parts
-                },
-            }
-            for size, some in by_size.items()
-        }
-        for name, by_size in groups.items()
-    }
-    return {"model": job.model.path, "task": job.task.value, "sets": sets}
+def _report(job: EvaluateJob, rows: list[Scored], folder: Path) -> None:
+    found = scores_of(rows, folder)
+    document = {"model": job.model.path, "task": job.task.value, **found}
+    write_config(job, "evaluate", folder)
+    with replacing(folder / SCORES) as file:
+        file.write((json.dumps(document, indent=2) + "\n").encode())
+    with replacing(folder / ROWS) as file:
+        for row in worst_first(rows):
+            file.write((json.dumps(asdict(row), ensure_ascii=False) + "\n").encode())
+    if job.json:
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        return
+    console = Console(markup=False, highlight=False, emoji=False)
+    console.print(_table(job, found))
+    for name in dict.fromkeys(row.set for row in rows):
+        some = [row for row in rows if row.set == name and row.size == found["over"]]
+        for row in worst_first(some)[: job.worst]:
+            if row.parts["exact"].of < 1:
+                shown = map(visible, (row.set, row.item, row.reference, row.text))
+                lines = "{}: {}\n  right: {}\n  said:  {}".format(*shown)
+                console.print(lines, soft_wrap=True)
+    sys.stdout.write(f"{folder}\n")
 
 
-def _parts(rows: list[Scored], metric: str) -> list[Part]:
-    return [row.parts[metric] for row in rows]
-
-
-def _worst_first(rows: list[Scored]) -> list[Scored]:
-    def badness(row: Scored) -> tuple[float, float]:
-        return -row.parts["wer"].of, -row.parts["cer"].of
-
-    return sorted(rows, key=badness)
-
-
-def _print(job: EvaluateJob, document: dict[str, Any], rows: list[Scored]) -> None:
-    console = Console(markup=False, highlight=False)
-    first, shown = job.sizes[0], _SHOWN[job.task]
+def _table(job: EvaluateJob, found: Mapping[str, Any]) -> Table:
+    shown, over = _SHOWN[job.task], found["over"]
+    first = next(iter(shown))
     table = Table(
         title=f"{job.model.path}, {job.task.value}: 95 % intervals over rows in brackets",
         box=SIMPLE_HEAD,
@@ -197,23 +185,22 @@ def _print(job: EvaluateJob, document: dict[str, Any], rows: list[Scored]) -> No
     )
     for name in ("set", "size", "rows", "failed", *shown.values()):
         table.add_column(name, justify="left" if name in ("set", "size") else "right")
-    if len(job.sizes) > 1:
-        table.add_column(f"{next(iter(shown.values()))} over {first}", justify="right")
-    for name, by_size in document["sets"].items():
-        for size, found in by_size.items():
-            cells = [name, size, str(found["rows"]), str(found["failed"])]
-            cells += [_cell(Score(**found[metric])) for metric in shown]
-            if size != first:
-                cells.append(_cell(Score(**found[f"over {first}"][next(iter(shown))]), "+"))
+    if len(found["runs"]) > 1:
+        table.add_column(f"{shown[first]} over {over}", justify="right")
+    for name, by_size in found["sets"].items():
+        for size, one in by_size.items():
+            cells = [visible(name), size, str(one["rows"]), str(one["failed"])]
+            cells += [_cell(one["scores"][metric]) for metric in shown]
+            if size != over:
+                cells.append(_cell(one["difference"][first], "+"))
             table.add_row(*cells)
-    console.print(table)
-    for name in document["sets"]:
-        some = [row for row in rows if row.set == name and row.size == first]
-        for row in _worst_first(some)[: job.worst]:
-            if row.parts["exact"].of < 1:
-                console.print(f"{name}: {row.item}\n  right: {row.reference}\n  said:  {row.text}")
+    return table
 
 
-def _cell(one: Score, sign: str = "") -> str:  # 12.3 [10.0 15.0]
-    value, low, high = (f"{100 * number:{sign}.1f}" for number in (one.value, one.low, one.high))
-    return f"{value} [{low} {high}]"
+def _cell(one: Mapping[str, float | None], sign: str = "") -> str:
+    """Percent, as in `12.3 [10.0 15.0]`."""
+    value, low, high = (
+        "" if one[name] is None else f"{100 * (one[name] or 0):{sign}.1f}"
+        for name in ("value", "low", "high")
+    )
+    return f"{value} [{low} {high}]" if low else value

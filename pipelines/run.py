@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -139,12 +139,7 @@ def check_folder(job: PathJob, folder: Path) -> None:
     Raises:
         SettingsError: it is.
     """
-    there = [name for name in (*_FILES, PARTS, TXT) if (folder / name).exists()]
-    if there and not _is_run(folder):
-        raise SettingsError(
-            f"output '{folder}' holds {there}, which no run of gemma3n wrote and this one would "
-            "overwrite. Choose another folder."
-        )
+    check_ours(folder, [*_FILES, PARTS, TXT])
     if any((folder / PARTS).glob("part-*")) and not job.fresh:
         raise SettingsError(
             f"output '{folder}' already holds results. Choose another folder, or give fresh=true, "
@@ -152,12 +147,31 @@ def check_folder(job: PathJob, folder: Path) -> None:
         )
 
 
+def check_ours(folder: Path, names: Sequence[str]) -> None:
+    """Refuse a folder that holds files of these names, or a config, that no run of ours wrote.
+
+    Raises:
+        SettingsError: it does.
+    """
+    there = [name for name in dict.fromkeys((CONFIG, *names)) if (folder / name).exists()]
+    if there and not _is_run(folder):
+        raise SettingsError(
+            f"output '{folder}' holds {there}, which no run of gemma3n wrote and this one would "
+            "overwrite. Choose another folder."
+        )
+
+
 def make_run_folder(job: PathJob, folder: Path) -> None:
     """Empty the run folder of what an earlier run wrote, and write the job's settings there."""
     clear_run(folder)
     (folder / PARTS).mkdir(parents=True, exist_ok=True)
+    write_config(job, job.job, folder)
+
+
+def write_config(job: Job, name: str, folder: Path) -> None:
+    """Write the job's settings to its folder, which shows that it is ours."""
     with replacing(folder / CONFIG) as file:
-        file.write(f"{_OURS} {job.job}: `--from` this file repeats it\n".encode())
+        file.write(f"{_OURS} {name}: `--from` this file repeats it\n".encode())
         file.write(to_yaml(anywhere(job)).encode())
 
 

@@ -3,16 +3,18 @@
 Every score of a set is a sum over its rows divided by another, so that one bootstrap serves all.
 """
 
-import re
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-_NOT_SPOKEN = re.compile(r"[^\w\s']")
+_NOT_SPOKEN = "PS"  # Unicode categories: punctuation and symbols
+_APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc", "'"))
 _RESAMPLES = 1000
+_FEWEST = 10  # rows, of which a bootstrap says anything
 _OUTSIDE = (2.5, 97.5)  # percentiles of a 95 % interval
 
 F64 = npt.NDArray[np.float64]
@@ -28,19 +30,28 @@ class Part:
 
 @dataclass(frozen=True)
 class Score:
-    """A set's score, 0..1 (error rates may be above), and its 95 % bootstrap interval."""
+    """A set's score, 0..1 (error rates may be above), and its 95 % bootstrap interval.
+
+    Too few rows have no interval.
+    """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 def normalised(text: str) -> str:
     """Lower case, no punctuation but apostrophes, single spaces: what is compared.
 
     Simpler than Whisper's English normaliser: numbers, contractions and spellings stay as they are.
+    Composed as in NFKC, so that an accent counts the same however it was typed.
     """
-    return " ".join(_NOT_SPOKEN.sub(" ", text.lower()).split())
+    plain = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES)).lower()
+    return " ".join("".join(c if _is_spoken(c) else " " for c in plain).split())
+
+
+def _is_spoken(character: str) -> bool:
+    return character == "'" or unicodedata.category(character)[0] not in _NOT_SPOKEN
 
 
 def row_parts(reference: str, text: str) -> dict[str, Part]:
@@ -51,22 +62,25 @@ def row_parts(reference: str, text: str) -> dict[str, Part]:
         text: what was said.
 
     Returns:
-        `wer`, `cer`: errors in words and characters, of those of the reference; `exact`: 0 or 1;
-        `f1`: of the words as a bag, as in SQuAD (arXiv 1606.05250, §6.1). All after `normalised`.
+        `wer`, `cer`: errors in words and characters, of those of the reference; `substitutions`,
+        `deletions`, `insertions` of words; `exact`: 0 or 1; `f1`: of the words as a bag, as in
+        SQuAD (arXiv 1606.05250, §6.1). All after `normalised`.
     """
     import jiwer
 
     right, said = normalised(reference), normalised(text)
     words, letters = right.split(), len(right)
+    swapped, missing, extra, letter_errors = 0, 0, len(said.split()), len(said)
     if right:
         by_word = jiwer.process_words(right, said)
+        swapped, missing, extra = by_word.substitutions, by_word.deletions, by_word.insertions
         by_letter = jiwer.process_characters(right, said)
-        word_errors = by_word.substitutions + by_word.deletions + by_word.insertions
         letter_errors = by_letter.substitutions + by_letter.deletions + by_letter.insertions
-    else:
-        word_errors, letter_errors = len(said.split()), len(said)
     return {
-        "wer": Part(word_errors, len(words)),
+        "wer": Part(swapped + missing + extra, len(words)),
+        "substitutions": Part(swapped, len(words)),
+        "deletions": Part(missing, len(words)),
+        "insertions": Part(extra, len(words)),
         "cer": Part(letter_errors, letters),
         "exact": Part(float(right == said), 1),
         "f1": Part(_token_f1(words, said.split()), 1),
@@ -82,14 +96,20 @@ def _token_f1(right: list[str], said: list[str]) -> float:
 
 def score(parts: Sequence[Part]) -> Score:
     """The score of a set."""
-    low, high = np.percentile(_resampled(parts), _OUTSIDE)
-    return Score(_ratio(parts), float(low), float(high))
+    return _with_interval(_ratio(parts), lambda: _resampled(parts), len(parts))
 
 
 def difference(parts: Sequence[Part], others: Sequence[Part]) -> Score:
     """How much higher the first score is than the second on the same rows, paired."""
-    low, high = np.percentile(_resampled(parts) - _resampled(others), _OUTSIDE)
-    return Score(_ratio(parts) - _ratio(others), float(low), float(high))
+    value = _ratio(parts) - _ratio(others)
+    return _with_interval(value, lambda: _resampled(parts) - _resampled(others), len(parts))
+
+
+def _with_interval(value: float, resampled: Callable[[], F64], rows: int) -> Score:
+    if rows < _FEWEST:
+        return Score(value, None, None)
+    low, high = np.percentile(resampled(), _OUTSIDE)
+    return Score(value, float(low), float(high))
 
 
 def _ratio(parts: Sequence[Part]) -> float:

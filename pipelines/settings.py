@@ -200,6 +200,11 @@ class BenchJob:
     json: bool = setting(False, "print JSON instead of a table")
 
 
+def _check_share(name: str, value: float, up_to: float) -> None:
+    if not 0 <= value <= up_to:
+        raise SettingsError(f"{name}={value}; it is a share, 0 to {up_to}. Correct it.")
+
+
 class Trains(Enum):
     """Which weights change."""
 
@@ -215,7 +220,9 @@ class LossSettings:
 
     answer: float = setting(1.0, "cross-entropy of the answers, joint over nested sizes")
     ctc: float = setting(0.0, "spelling of the clip by the audio tower's own frames")
-    phones: float = setting(0.0, "phone of each frame, for clips with a forced alignment")
+    phones: float = setting(
+        0.0, "phone of each frame, from the frame and from its soft token, for aligned clips"
+    )
     classify: float = setting(0.0, "which of the frequent answers an image has")
     contrastive: float = setting(0.0, "soft tokens against the texts of the batch (InfoNCE)")
 
@@ -230,6 +237,9 @@ class JointSettings:
         0.0, "share of the batches that take a random Mix'n'Match size between, not small"
     )
 
+    def __post_init__(self) -> None:
+        _check_share("joint.random", self.random, up_to=1.0)
+
 
 @dataclass
 class BatchSettings:
@@ -241,7 +251,13 @@ class BatchSettings:
     )
     images: int = setting(16, "images; 0 for none")
     texts: int = setting(16, "rows of text only; 0 for none")
+    wrong: float = setting(
+        0.0, "share of an answer's tokens that the decoder is shown wrong, so that it looks again"
+    )
     accumulate: int = setting(1, "such batches before the weights change")
+
+    def __post_init__(self) -> None:
+        _check_share("batch.wrong", self.wrong, up_to=1.0)
 
 
 @dataclass
@@ -256,6 +272,9 @@ class RateSettings:
     average: float = setting(
         0.0, "save a running mean of the weights, of which a step keeps so much, as 0.999; 0: none"
     )
+
+    def __post_init__(self) -> None:
+        _check_share("rate.average", self.average, up_to=0.99999)
 
 
 @dataclass

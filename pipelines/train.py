@@ -4,13 +4,18 @@ import logging
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from gemma3n.config import Config
 from gemma3n.errors import SettingsError
+from gemma3n.named import checkpoint_folder
 from pipelines.compose import to_yaml
 from pipelines.settings import TrainJob
+from pipelines.training.files import STATE
+from stages.write import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -30,13 +35,14 @@ def train(job: TrainJob) -> int:
     Raises:
         SettingsError: no such config or manifest, or the earlier run had other settings.
     """
-    Config.from_folder(Path(job.init))
+    init = checkpoint_folder(job.init)
+    Config.from_folder(init)
     if missing := [name for name in [*job.train, *job.dev] if not Path(name).is_file()]:
         raise SettingsError(f"manifests {missing} do not exist. Correct the paths.")
     # Absolute, so that `--from` repeats the run from anywhere.
     job = replace(
         job,
-        init=str(Path(job.init).absolute()),
+        init=str(init.absolute()),
         train=[str(Path(name).absolute()) for name in job.train],
         dev=[str(Path(name).absolute()) for name in job.dev],
         output=str(Path(job.output).absolute()),
@@ -44,16 +50,28 @@ def train(job: TrainJob) -> int:
     output = Path(job.output)
     _check_resumed(job, output)
     output.mkdir(parents=True, exist_ok=True)
-    (output / _CONFIG).write_text(to_yaml(job), encoding="utf-8")
+    with replacing(output / _CONFIG) as file:
+        file.write(to_yaml(job).encode())
     if job.processes == 1:
         _worker(0, job, "")
     else:
-        from torch.multiprocessing.spawn import spawn
-
-        with tempfile.TemporaryDirectory() as meeting:
-            spawn(_worker, (job, f"file://{meeting}/point"), nprocs=job.processes)
+        _spawn(job)
     sys.stdout.write(f"{output}\n")
     return 0
+
+
+def _spawn(job: TrainJob) -> None:
+    from torch.multiprocessing.spawn import ProcessRaisedException, spawn
+
+    with tempfile.TemporaryDirectory() as meeting:
+        try:
+            spawn(_worker, (job, f"file://{meeting}/point"), nprocs=job.processes)
+        except ProcessRaisedException as error:  # it carries the traceback as text
+            refusal = f"{SettingsError.__module__}.{SettingsError.__qualname__}: "
+            last = str(error).strip().splitlines()[-1]
+            if last.startswith(refusal):
+                raise SettingsError(last.removeprefix(refusal)) from error
+            raise
 
 
 def _check_resumed(job: TrainJob, output: Path) -> None:
@@ -61,16 +79,30 @@ def _check_resumed(job: TrainJob, output: Path) -> None:
     import yaml
 
     config = output / _CONFIG
-    if not config.is_file():
+    if not (config.is_file() and (output / STATE).is_dir()):
         return
-    before, now = yaml.safe_load(config.read_text(encoding="utf-8")), yaml.safe_load(to_yaml(job))
-    for name, value in now.items():
-        if name not in _MAY_CHANGE and name in before and before[name] != value:
+    earlier = yaml.safe_load(config.read_text(encoding="utf-8"))
+    before = _flat(earlier if isinstance(earlier, dict) else {})
+    # A setting that is newer than the run had its default then.
+    defaults = _flat(yaml.safe_load(to_yaml(TrainJob(job.init, job.train, output=job.output))))
+    for name, value in _flat(yaml.safe_load(to_yaml(job))).items():
+        was = before.get(name, defaults[name])
+        if name not in _MAY_CHANGE and was != value:
             raise SettingsError(
-                f"output '{output}' holds a run with {name}={before[name]}, and this one asks for "
+                f"output '{output}' holds a run with {name}={was}, and this one asks for "
                 f"{value}. Choose another folder, or the same settings; "
                 f"only {', '.join(_MAY_CHANGE)} may change."
             )
+
+
+def _flat(settings: Mapping[str, Any], group: str = "") -> dict[str, Any]:
+    """Settings by dotted key."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= (
+            _flat(value, f"{group}{name}.") if isinstance(value, dict) else {group + name: value}
+        )
+    return flat
 
 
 def _worker(rank: int, job: TrainJob, meeting: str) -> None:

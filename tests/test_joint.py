@@ -65,6 +65,19 @@ def test_only_answers_are_learned(trainable: Trainable) -> None:
     torch.testing.assert_close(found, -logits[0, 2].log_softmax(-1)[77])
 
 
+def test_what_is_shown_may_be_wrong_and_the_right_token_is_learned(trainable: Trainable) -> None:
+    shown, right = torch.tensor([[2, 9, 300, 77]]), torch.tensor([[2, 9, 8, 77]])
+    answers = torch.tensor([[False, False, True, True]])
+    found = joint_loss(
+        *(trainable.text, shown, trainable.fused(shown), torch.arange(4)[None], answers),
+        [Weighted(trainable.text.full, 1.0)],
+        targets=right,
+    )
+    hidden = trainable.text(shown, trainable.fused(shown), torch.arange(4)[None])
+    scores = trainable.text.logits(hidden).log_softmax(-1)
+    torch.testing.assert_close(found, -(scores[0, 1, 8] + scores[0, 2, 77]) / 2)
+
+
 def test_what_is_only_asked_is_not_computed_to_the_end_and_changes_nothing(
     trainable: Trainable,
 ) -> None:

@@ -9,6 +9,7 @@ from gemma3n import Gemma3n, SettingsError
 from gemma3n.checkpoint import Checkpoint
 from gemma3n.config import Config
 from gemma3n.text.altup import AltUp
+from gemma3n.text.attention import rope_table
 from gemma3n.trainable import Trainable
 from gemma3n.vision.layers import Pointwise
 
@@ -82,6 +83,19 @@ def test_a_new_vision_tower_tells_images_apart_from_the_start(checkpoint_folder:
         if isinstance(part, Pointwise):
             even = part(torch.ones(1, part.weight.shape[1]))
             torch.testing.assert_close(even, torch.zeros_like(even), atol=1e-5, rtol=0)
+
+
+def test_a_new_decoder_mixes_hardly_and_attends_evenly(checkpoint_folder: Path) -> None:
+    trainable = Trainable(Config.from_folder(checkpoint_folder))
+    layer = trainable.text.layer(0)
+    assert layer.altup.prediction_coefs.weight.abs().max() < 0.1
+    assert layer.altup.correction_coefs.weight.abs().max() < 0.1
+    x = torch.randn(1, 50, trainable.config.text.hidden_size)
+    rope = rope_table(torch.arange(50)[None], 1e4, layer.self_attn.dim, torch.float32)
+    key, _ = layer.self_attn.keys_values(x, rope)
+    query = layer.self_attn.q_norm(layer.self_attn.q_proj(x).unflatten(-1, (-1, key.shape[-1])))
+    scores = query[:, :, 0] @ key[:, :, 0].mT
+    assert float(scores.detach().std()) == pytest.approx(1.0, abs=0.3)
 
 
 def test_mixing_coefficients_stay_within_the_clip_of_the_config(checkpoint_folder: Path) -> None:

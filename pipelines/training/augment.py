@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from audiomentations import Compose
 
 RATE = 16_000  # Hz
-_SPEED = (0.9, 1.1)
+SLOWEST, _FASTEST = 0.9, 1.1
 _REVERB_SHARE = 0.25  # of the clips
 _REVERB_S = (0.05, 0.4)  # until an echo has fallen by 60 dB
 _TIME_MASKS, _MASKED_FRAMES = 2, 25  # SpecAugment (arXiv 1904.08779), 10 ms a frame
@@ -36,7 +36,7 @@ def augment_clip(waveform: F32, seed: int) -> F32:
     import soxr
 
     draws = random.Random(seed)
-    speed = draws.uniform(*_SPEED)
+    speed = draws.uniform(SLOWEST, _FASTEST)
     changed: F32 = soxr.resample(waveform, RATE * speed, RATE)
     if draws.random() < _REVERB_SHARE:
         changed = _reverb(changed, draws)
@@ -53,7 +53,7 @@ def augment_clip(waveform: F32, seed: int) -> F32:
 
 def mask_mel(mel: F32, seed: int) -> F32:
     """SpecAugment: some frames and some bins of [frames, bins] silenced."""
-    draws, masked = random.Random(seed), mel.copy()
+    draws, masked = random.Random(f"mask {seed}"), mel.copy()
     frames, bins = mel.shape
     for _ in range(_TIME_MASKS):
         width = draws.randint(0, min(_MASKED_FRAMES, frames // 8))

@@ -1,5 +1,6 @@
 """Examples of one kind -> the tensors of a step. Runs in the thread that reads ahead."""
 
+import random
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ class Batch:
     kind: Kind
     texts: list[str]  # the answers
     token_ids: Tensor  # int64 [batch, seq], prompt and answer, padded on the right
+    shown: Tensor  # the same as the decoder reads it: some tokens of the answer are wrong
     positions: Tensor  # int64 [batch, seq], -1 for padding
     answers: Tensor  # bool [batch, seq], True at answer tokens, the closing one included
     mels: Tensor | None = None  # [batch, frames, bins]
@@ -45,6 +47,8 @@ class Collator:
         resolution: pixels a side of its images.
         prompts: what is asked of a kind, marks in place.
         augment: off for validation.
+        wrong: share of an answer's tokens that are shown wrong, so that the decoder does not trust
+            them alone, and listens and looks.
     """
 
     tokenizer: Tokenizer
@@ -52,6 +56,7 @@ class Collator:
     resolution: int
     prompts: dict[Kind, str]
     augment: bool = True
+    wrong: float = 0.0
 
     def __call__(self, examples: Sequence[Example], salt: str) -> Batch:
         """One batch.
@@ -68,12 +73,16 @@ class Collator:
             kind=examples[0].kind,
             texts=[example.answer for example in examples],
             token_ids=torch.zeros(shape, dtype=torch.int64),
+            shown=torch.zeros(shape, dtype=torch.int64),
             positions=torch.full(shape, EMPTY),
             answers=torch.zeros(shape, dtype=torch.bool),
         )
+        others = [token for _, answer in rows for token in answer[:-1]]
         for row, (prompt, answer) in enumerate(rows):
             length = len(prompt) + len(answer)
             batch.token_ids[row, :length] = torch.tensor(prompt + answer)
+            shown = self._partly_wrong(answer, others, seeds[row])
+            batch.shown[row, :length] = torch.tensor(prompt + shown)
             batch.positions[row, :length] = torch.arange(length)
             batch.answers[row, len(prompt) : length] = True
         if batch.kind is Kind.audio:
@@ -94,6 +103,12 @@ class Collator:
         prompt = self.tokenizer.chat_ids([Turn("user", content)])
         end_of_turn = self.tokenizer.stop_ids[-1]
         return prompt, [*self.tokenizer.encode(example.answer), end_of_turn]
+
+    def _partly_wrong(self, answer: list[int], others: list[int], seed: int) -> list[int]:
+        if not others:
+            return answer
+        draws = random.Random(f"wrong {seed}")
+        return [draws.choice(others) if draws.random() < self.wrong else t for t in answer]
 
     def _clip(self, example: Example, seed: int) -> tuple[Tensor, str | None]:
         waveform, phones = heard(example, seed if self.augment else None)

@@ -2,13 +2,16 @@
 
 import json
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from gemma3n.config import Config
 from gemma3n.errors import SettingsError
+from gemma3n.losses.phones import PHONES
 from stages.manifest import manifest_rows
 from stages.media import Media
 from stages.row import Row
@@ -17,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 SOFT_TOKEN_S = 0.16
 PAUSE_S = 0.3  # between joined clips
+_MARGIN_S = 0.01  # `seconds` may be rounded
 
 
 class Kind(Enum):
@@ -76,9 +80,20 @@ def joined(parts: Sequence[Example]) -> Example:
     )
 
 
-def fitting(examples: list[Example], config: Config) -> list[Example]:
-    """The examples whose clips a prompt has places for; the others are counted and left out."""
-    longest = config.audio_soft_tokens_per_image * SOFT_TOKEN_S
+def longest_clip(config: Config, slowest: float = 1.0) -> float:
+    """Seconds of a clip that a prompt has places for when it is heard at the lowest speed."""
+    return config.audio_soft_tokens_per_image * SOFT_TOKEN_S * slowest - _MARGIN_S
+
+
+def fitting(examples: list[Example], config: Config, slowest: float = 1.0) -> list[Example]:
+    """The examples whose clips a prompt has places for; the others are counted and left out.
+
+    Args:
+        examples: all there are.
+        config: of the model.
+        slowest: lowest speed at which a clip may be heard.
+    """
+    longest = longest_clip(config, slowest)
     kept = [example for example in examples if example.seconds <= longest]
     if left_out := len(examples) - len(kept):
         logger.warning("%d clips of more than %.1f s left out", left_out, longest)
@@ -104,8 +119,31 @@ def _example(manifest: Path, row: Row) -> Example:
         path=next(iter([*clips, *images]), None),
         prompt=row["prompt"],
         answer=answer,
-        seconds=float(extra.get("seconds") or 0.0),
-        weight=float(extra.get("weight", 1.0)),
-        phones=extra.get("phones"),
-        group=extra.get("set") or "",
+        seconds=_number(row, extra, "seconds", "duration"),
+        weight=_number(row, extra, "weight", default=1.0),
+        phones=_phones(row, extra),
+        group=str(extra.get("set") or ""),
     )
+
+
+def _number(row: Row, extra: dict[str, Any], *names: str, default: float = 0.0) -> float:
+    """The first of the columns that is there."""
+    value = next((extra[name] for name in names if extra.get(name) is not None), default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise SettingsError(
+            f"'{row['item']}' has {names[0]} {value!r}; it is a number, 0 or more. Correct it."
+        )
+    return float(value)
+
+
+def _phones(row: Row, extra: dict[str, Any]) -> str | None:
+    phones = extra.get("phones")
+    if phones is None:
+        return None
+    pairs = [word.partition(":") for word in phones.split()] if isinstance(phones, str) else []
+    if not pairs or any(p not in PHONES or not frames.isdigit() for p, _, frames in pairs):
+        raise SettingsError(
+            f"'{row['item']}' has phones {phones!r}; they are phones of CMUdict with frames of "
+            '40 ms each, as in "AH:3 B:7". Correct them, or leave them out.'
+        )
+    return str(phones)

@@ -45,13 +45,15 @@ def heads_scores(
                 for text in objective.ctc.spell(one.frames, one.frame_lengths)
             ]
             scores[f"{name}, ctc, wer"] = word_error_rate(right, spelt)
-        if kind is Kind.image and weights.classify:
+        plain = [example for example in examples if not example.prompt]
+        if kind is Kind.image and weights.classify and plain and objective.classify.places:
             named = [
                 text
-                for _, encoded in _encoded(model, examples, collate)
+                for _, encoded in _encoded(model, plain, collate)
                 for text in objective.classify.name(torch.stack(encoded.images))
             ]
-            scores[f"{name}, classifier, exact"] = exact_match(right, named)
+            captions = [example.answer for example in plain]
+            scores[f"{name}, classifier, exact"] = exact_match(captions, named)
         if kind is not Kind.text and weights.contrastive:
             some = list({example.answer: example for example in examples}.values())[:_CHOICES]
             recall = _recall(model, objective, some, collate)

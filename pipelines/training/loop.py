@@ -1,5 +1,6 @@
 """The training loop of one process: steps, logs, saves, validation."""
 
+import json
 import logging
 import time
 from collections import Counter, defaultdict
@@ -11,7 +12,8 @@ from typing import cast
 
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -22,8 +24,10 @@ from gemma3n.errors import SettingsError
 from gemma3n.tokenizer import Tokenizer
 from gemma3n.trainable import Trainable
 from pipelines.settings import TrainJob
+from pipelines.training.augment import SLOWEST
 from pipelines.training.batch import Batch, Collator
-from pipelines.training.examples import Example, Kind, fitting, read_examples
+from pipelines.training.examples import Example, Kind, fitting, longest_clip, read_examples
+from pipelines.training.files import CHECKPOINT, HEADS, STATE
 from pipelines.training.heads import heads_scores
 from pipelines.training.log import Log
 from pipelines.training.objective import Objective
@@ -43,8 +47,8 @@ from stages.resize import checkpoint_resolution
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT, STATE, HEADS = "checkpoint", "state", "heads.safetensors"
 _LOG_S = 10.0  # between two lines
+_CLASS_LIST = "classes"  # metadata of the saved heads
 _CLASSES = 256  # most frequent captions that the image classifier knows
 
 
@@ -72,8 +76,15 @@ class Loop:
             checkpoint_resolution(init),
             {Kind.audio: job.audio_prompt, Kind.image: job.image_prompt},
             job.augment,
+            job.batch.wrong,
         )
-        examples = fitting(read_examples(job.train), config)
+        slowest = SLOWEST if job.augment else 1.0
+        examples = fitting(read_examples(job.train), config, slowest)
+        if job.batch.join_seconds > (longest := longest_clip(config, slowest)):
+            raise SettingsError(
+                f"batch.join_seconds={job.batch.join_seconds}, but a prompt of this model holds "
+                f"{longest:.1f} s of clips that augmentation may slow down. Lower it."
+            )
         captions = Counter(e.answer for e in examples if e.kind is Kind.image and not e.prompt)
         classes = [answer for answer, _ in captions.most_common(_CLASSES)]
         self.objective = Objective(self.model, job.loss, classes, dtype)
@@ -103,6 +114,8 @@ class Loop:
         if progress is not None:
             self.step, self.seconds = progress["step"], progress["seconds"]
             logger.info("resumed at step %d", self.step)
+            if self.step >= self.job.steps:
+                return True
         elif self.job.validate_first:
             self._validate()
         began = saved = logged = time.monotonic()
@@ -195,7 +208,8 @@ class Loop:
         model, objective = self._result()
         model.save(self.output / CHECKPOINT, Path(self.job.init))
         heads = {n: t.contiguous() for n, t in objective.state_dict().items()}
-        save_file(heads, self.output / HEADS)
+        classes = json.dumps(list(objective.classify.places))
+        save_file(heads, self.output / HEADS, {_CLASS_LIST: classes})
 
     def _result(self) -> tuple[Trainable, Objective]:
         """Model and heads as they are saved: the running mean, if there is one."""
@@ -203,15 +217,21 @@ class Loop:
         return cast(Trainable, modules["model"]), cast(Objective, modules["objective"])
 
     def _take_heads(self, path: Path) -> None:
-        """Heads of an earlier run, where they are of the same shape."""
-        own, saved = self.objective.state_dict(), load_file(path)
-        fitting = {n: t for n, t in saved.items() if n in own and own[n].shape == t.shape}
-        self.objective.load_state_dict({**own, **fitting})
+        """Heads of an earlier run, where they are of the same shape and mean the same."""
+        own = self.objective.state_dict()
+        with safe_open(path, "pt") as saved:
+            classes = json.loads((saved.metadata() or {}).get(_CLASS_LIST, "[]"))
+            known = classes == list(self.objective.classify.places)
+            for name in set(own) & set(saved.keys()):
+                tensor = saved.get_tensor(name)
+                if own[name].shape == tensor.shape and (known or not name.startswith("classify.")):
+                    own[name] = tensor
+        self.objective.load_state_dict(own)
 
     def _validate(self) -> None:
         if self.rank == 0 and self.job.dev:
             self._save_checkpoint()
-            collate = replace(self.collate, augment=False)
+            collate = replace(self.collate, augment=False, wrong=0.0)
             dev = fitting(read_examples(self.job.dev), self.model.config)
             groups = by_group(dev, self.job.validate_rows)
             scores = heads_scores(*self._result(), groups, collate)

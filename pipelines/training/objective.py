@@ -60,9 +60,10 @@ class Objective(nn.Module):
         encoded = encode(model, batch, self.dtype)
         losses: dict[str, Tensor] = {}
         if self.weights.answer:
-            embeddings = model.fused(batch.token_ids, encoded.images, encoded.audio)
+            embeddings = model.fused(batch.shown, encoded.images, encoded.audio)
             losses["answer"] = self.weights.answer * joint_loss(
-                model.text, batch.token_ids, embeddings, batch.positions, batch.answers, sizes
+                *(model.text, batch.shown, embeddings, batch.positions, batch.answers, sizes),
+                targets=batch.token_ids,
             )
         if encoded.frames is not None and encoded.frame_lengths is not None:
             if self.weights.ctc:

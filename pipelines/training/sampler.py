@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
+from gemma3n.errors import SettingsError
 from pipelines.training.examples import PAUSE_S, Example, joined
 
 _POOL = 2048  # examples among which those of like length are put together
@@ -24,6 +25,9 @@ class Sampler:
         size: what the examples of a batch may cost together, each counted as its longest.
         seed: of order and draws.
         join: clips without a prompt of their own are joined up to this length, in seconds.
+
+    Raises:
+        SettingsError: no example has weight.
     """
 
     def __init__(
@@ -36,6 +40,11 @@ class Sampler:
     ) -> None:
         self.examples, self.cost, self.size, self.seed = examples, cost, size, seed
         self.join = join
+        if not any(example.weight > 0 for example in examples):
+            raise SettingsError(
+                f"all {len(examples)} rows of a kind have weight 0, so that none is ever drawn. "
+                "Give some of them weight, or the kind batch size 0."
+            )
         self._ends = [0]  # batches up to the end of each epoch that was drawn so far
         self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
 

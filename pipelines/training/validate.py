@@ -19,10 +19,14 @@ _LONGEST = 60  # tokens of an answer
 
 
 def by_group(examples: Sequence[Example], at_most: int) -> dict[str, list[Example]]:
-    """The first examples of each set, spread evenly over it."""
+    """The first examples of each set, spread evenly over it; a set of two kinds is two groups."""
+    kinds: dict[str, set[Kind]] = defaultdict(set)
+    for example in examples:
+        kinds[example.group].add(example.kind)
     groups: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
-        groups[example.group or example.kind.value].append(example)
+        kind = example.kind.value if len(kinds[example.group]) > 1 or not example.group else ""
+        groups[", ".join(filter(None, (example.group, kind)))].append(example)
     return {name: rows[:: max(1, len(rows) // at_most)][:at_most] for name, rows in groups.items()}
 
 

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,8 @@ def test_clips_that_a_prompt_has_no_places_for_are_left_out(
     assert kept
     assert max(example.seconds for example in kept) <= 1.6
     assert f"{len(examples[Kind.audio]) - len(kept)} clips of more than 1.6 s" in caplog.text
+    slower = fitting(examples[Kind.audio], config, slowest=0.5)
+    assert [e for e in kept if e.seconds < 0.79] == slower != kept
 
 
 def test_manifests_that_cannot_be_learned_from_are_refused(tmp_path: Path) -> None:
@@ -89,6 +92,11 @@ def test_manifests_that_cannot_be_learned_from_are_refused(tmp_path: Path) -> No
         ({"prompt": "hi"}, "one example has an answer"),
         ({"audio": ["a.wav", "b.wav"], "text": "two"}, "has 2 clips"),
         ({"text": "no question"}, "cannot be learned from: .* nothing to work on"),
+        ({"audio": "a.wav", "text": "a", "seconds": "long"}, "has seconds 'long'; it is a number"),
+        ({"audio": "a.wav", "text": "a", "duration": -1}, "has seconds -1"),
+        ({"audio": "a.wav", "text": "a", "weight": True}, "has weight True"),
+        ({"audio": "a.wav", "text": "a", "phones": "AH:2 XX:3"}, "phones of CMUdict"),
+        ({"audio": "a.wav", "text": "a", "phones": ["AH"]}, "phones of CMUdict"),
     ):
         path.write_text(json.dumps(line))
         with pytest.raises(SettingsError, match=message):
@@ -98,3 +106,15 @@ def test_manifests_that_cannot_be_learned_from_are_refused(tmp_path: Path) -> No
         read_examples([str(path)])
     with pytest.raises(SettingsError, match=r"manifest 'absent\.jsonl' does not exist"):
         read_examples(["absent.jsonl"])
+
+
+def test_a_share_of_the_answer_is_shown_wrong(
+    collate: Collator, examples: dict[Kind, list[Example]]
+) -> None:
+    rows = [replace(e, answer="one two three four five six") for e in examples[Kind.text]] * 10
+    batch = replace(collate, wrong=0.3)(rows, "7")
+    differ = batch.shown != batch.token_ids
+    assert not differ[~batch.answers].any()
+    assert 0.1 < differ[batch.answers].float().mean() < 0.4
+    plain = collate(rows, "7")
+    assert torch.equal(plain.shown, plain.token_ids)

@@ -14,8 +14,16 @@ from torch.optim.swa_utils import AveragedModel
 
 import gemma3n
 from gemma3n import SettingsError
+from gemma3n.trainable import Trainable
 from pipelines.compose import to_yaml
-from pipelines.settings import BatchSettings, LossSettings, RateSettings, TrainJob, Trains
+from pipelines.settings import (
+    BatchSettings,
+    JointSettings,
+    LossSettings,
+    RateSettings,
+    TrainJob,
+    Trains,
+)
 from pipelines.train import train
 from pipelines.training.optimizer import learning_rate, running_mean
 
@@ -173,6 +181,8 @@ def test_a_run_is_not_continued_under_other_settings(make_job: MakeJob) -> None:
     train(make_job("one", steps=1))
     with pytest.raises(SettingsError, match="holds a run with seed=0, and this one asks for 1"):
         train(make_job("one", steps=1, seed=1))
+    with pytest.raises(SettingsError, match=r"batch\.images=2, and this one asks for 3"):
+        train(make_job("one", steps=1, batch=BatchSettings(audio_seconds=12, images=3, texts=2)))
     assert train(make_job("one", steps=2)) == 0
 
 
@@ -186,3 +196,46 @@ def test_what_cannot_be_learned_from_is_refused(make_job: MakeJob, tmp_path: Pat
     job.train = [str(unlabelled)]
     with pytest.raises(SettingsError, match="one example has an answer"):
         train(job)
+    long = BatchSettings(join_seconds=40.0)
+    with pytest.raises(SettingsError, match=r"join_seconds=40\.0, but a prompt of this model"):
+        train(make_job("b", batch=long))
+
+
+@pytest.mark.slow
+def test_what_several_processes_cannot_learn_from_is_refused_as_by_one(
+    make_job: MakeJob, tmp_path: Path
+) -> None:
+    job = make_job("a", processes=2)
+    timeless = tmp_path / "timeless.jsonl"
+    timeless.write_text('{"audio": "a.wav", "text": "hello"}\n')
+    job.train = [str(timeless)]
+    with pytest.raises(SettingsError, match="a clip in the training manifests has no `seconds`"):
+        train(job)
+
+
+def test_a_refused_start_does_not_stand_in_the_way_of_a_right_one(make_job: MakeJob) -> None:
+    with pytest.raises(SettingsError, match="join_seconds"):
+        train(make_job("a", batch=BatchSettings(join_seconds=40.0)))
+    assert train(make_job("a", steps=1)) == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: RateSettings(average=1.0), r"rate\.average=1\.0; it is a share"),
+        (lambda: BatchSettings(wrong=20), r"batch\.wrong=20; it is a share"),
+        (lambda: JointSettings(random=-0.1), r"joint\.random=-0\.1; it is a share"),
+    ],
+)
+def test_shares_are_shares(make: Callable[[], object], said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        make()
+
+
+def test_every_step_clips_the_mixing_coefficients(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    monkeypatch.setattr(Trainable, "clip_mixing", lambda model: calls.append(model))
+    train(make_job("clipped", steps=3))
+    assert len(calls) == 3

@@ -2,9 +2,11 @@ from collections import Counter
 from dataclasses import replace
 from unittest.mock import patch
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gemma3n import SettingsError
 from pipelines.training.examples import Example, Kind
 from pipelines.training.sampler import Sampler
 
@@ -62,6 +64,11 @@ def test_joined_clips_are_all_said_once_and_are_no_longer_than_asked(
     for one in batch:
         assert not one.parts or one.seconds <= 11 + 1e-6
         assert one.answer == " ".join(["hello"] * max(1, len(one.parts)))
+
+
+def test_rows_of_which_none_is_ever_drawn_are_refused() -> None:
+    with pytest.raises(SettingsError, match="have weight 0"):
+        Sampler(clips([1.0, 2.0], weight=0.0), lambda e: e.seconds, 6, 0)
 
 
 def test_some_clips_stay_alone_and_one_with_a_prompt_always_does() -> None:

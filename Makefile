@@ -3,7 +3,6 @@
 
 bin := .venv/bin
 stamp := .venv/.installed
-model := tests/golden/checkpoint
 
 setup: $(stamp)
 
@@ -44,8 +43,8 @@ nano-quick: $(stamp)
 	$(bin)/python -m pipelines.nano.recipe --quick --data outputs/nano-quick/data --out outputs/nano-quick/runs
 
 demo: $(stamp)
-	$(bin)/gemma3n transcribe tests/samples/audio/manifest.jsonl model=$(model) \
-	  decode.max_new_tokens=12 output=outputs/demo/transcribe fresh=true
-	$(bin)/gemma3n caption tests/samples/images/manifest.jsonl model=$(model) \
-	  resize.resolution=256 decode.max_new_tokens=12 output=outputs/demo/caption fresh=true
+	$(bin)/gemma3n evaluate tests/samples/audio/manifest.jsonl \
+	  worst=0 output=outputs/demo/transcribe fresh=true
+	$(bin)/gemma3n evaluate tests/samples/images/manifest.jsonl task=caption \
+	  worst=0 output=outputs/demo/caption fresh=true
 	$(bin)/python tests/show_demo.py outputs/demo/transcribe outputs/demo/caption

@@ -42,7 +42,7 @@ def initialise(module: nn.Module, seed: int) -> None:
             # RMS norms keep the mean that GELUs leave, so that what tells images apart would drown
             # in what they share; a map that ignores the mean learns from the first steps.
             part.weight.sub_(part.weight.mean(dim=(1, 2, 3), keepdim=True))
-        if isinstance(part, Attention):
+        if isinstance(part, Attention) and part.q_norm.weight is not None:
             # Its scores are not scaled; normed queries and keys alone would choose at random.
             part.q_norm.weight.fill_(part.dim**-0.5)
         if isinstance(part, LayerScale):

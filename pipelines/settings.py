@@ -54,7 +54,7 @@ class ModelSettings:
     path: str = setting(
         NANO,
         "folder of a Gemma 3n checkpoint (config.json, *.safetensors); nano comes with this "
-        "package: small, English only",
+        "package, to try things with",
     )
 
     @property

@@ -73,7 +73,7 @@ def nano_config() -> dict[str, Any]:
             "num_attention_heads": 4,
             "num_key_value_heads": 2,
             "head_dim": 32,
-            "sliding_window": 64,
+            "sliding_window": 128,  # more than a clip has places: most layers hear all of it
             "laurel_rank": 16,
             "altup_num_inputs": 2,  # more streams cost elementwise work, most of a small step
             "max_position_embeddings": 2048,

@@ -53,7 +53,8 @@ def test_help_shows_the_defaults_of_the_job_and_of_the_schema() -> None:
     text = help_of("transcribe")
     assert '  fuse.prompt="Transcribe the following speech segment: <audio>"\n' in text
     assert "  source.media=[audio]" in text
-    assert "  model.path=...  " in text
+    assert "  model.path=nano" in text
+    assert "  source.path=...  " in text
     assert "  decode.top_k=0  " in text
     assert "  output=null  " in text
 
@@ -69,7 +70,7 @@ def test_help_shows_only_the_options_that_a_job_has() -> None:
     assert "-o DIR" in help_of("slice")
     assert "-o DIR" not in help_of("plan")
     for job in catalogue.jobs():
-        saves = job in ("transcribe", "caption", "generate", "train")
+        saves = job in ("transcribe", "caption", "generate", "evaluate", "train")
         assert ("--from FILE" in help_of(job)) == saves
     assert "[paths]" not in help_of("plan")
     assert "[paths]" in help_of("caption")

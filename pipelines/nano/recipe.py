@@ -31,7 +31,7 @@ _WRONG = 0.15  # a decoder that trusts what it said recites the prompts it knows
 _JOINT_LOSS = LossSettings(answer=1.0, ctc=0.3, phones=0.05, contrastive=0.05)
 _SIZES = JointSettings(full=0.6, small=0.4, random=0.3)
 _QUICK = 0.04  # share of the steps
-_STEPS = {"pictures": 1400, "speech": 2000, "listen": 2000, "joint": 10000}
+_STEPS = {"pictures": 3000, "speech": 8000, "listen": 2000, "joint": 7000}
 
 
 def stages(data: Path, out: Path, share: float) -> Iterator[TrainJob]:

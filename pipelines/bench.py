@@ -23,11 +23,11 @@ from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize
 from gemma3n.memory import plan_memory
 from pipelines.exit_code import DONE
+from pipelines.mistakes import refused_elsewhere
 from pipelines.nested import nested_size
 from pipelines.plan import check_context
 from pipelines.settings import BenchJob
 
-_REFUSAL = f"{SettingsError.__module__}.{SettingsError.__qualname__}: "  # in a traceback
 _MEMORY = ("VmHWM", "RssFile", "RssAnon")  # as the kernel calls them
 
 
@@ -136,7 +136,7 @@ def _in_own_process(wanted: Mapping[str, Any]) -> dict[str, Any]:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise SettingsError(f"a run of the bench failed: {last.removeprefix(_REFUSAL)}")
+        raise SettingsError(f"a run of the bench failed: {refused_elsewhere(last) or last}")
     return json.loads(done.stdout)
 
 

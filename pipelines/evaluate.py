@@ -157,17 +157,18 @@ def _report(job: EvaluateJob, rows: list[Scored], folder: Path) -> None:
     write_config(job, "evaluate", folder)
     with replacing(folder / SCORES) as file:
         file.write((json.dumps(document, indent=2) + "\n").encode())
+    rows = worst_first(rows)
     with replacing(folder / ROWS) as file:
-        for row in worst_first(rows):
+        for row in rows:
             file.write((json.dumps(asdict(row), ensure_ascii=False) + "\n").encode())
     if job.json:
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
         return
     console = Console(markup=False, highlight=False, emoji=False)
     console.print(_table(job, found))
-    for name in dict.fromkeys(row.set for row in rows):
+    for name in found["sets"]:
         some = [row for row in rows if row.set == name and row.size == found["over"]]
-        for row in worst_first(some)[: job.worst]:
+        for row in some[: job.worst]:
             if row.parts["exact"].of < 1:
                 shown = map(visible, (row.set, row.item, row.reference, row.text))
                 lines = "{}: {}\n  right: {}\n  said:  {}".format(*shown)

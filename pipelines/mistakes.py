@@ -45,6 +45,13 @@ def refusal(job: str, keys: Mapping[str, Key], error: BaseException) -> Settings
     )
 
 
+def refused_elsewhere(trace: str) -> str | None:
+    """What a SettingsError said in another process, from its traceback; None if it was no such."""
+    last = (trace.strip().splitlines() or [""])[-1]
+    name = f"{SettingsError.__module__}.{SettingsError.__qualname__}: "
+    return last.removeprefix(name) if last.startswith(name) else None
+
+
 def one_line(error: BaseException) -> str:
     """What an exception says, its line breaks taken out."""
     return " ".join(str(error).split())

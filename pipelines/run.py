@@ -22,14 +22,14 @@ from pipelines.nested import nested_size
 from pipelines.output import writable
 from pipelines.path import check_path, check_prompt
 from pipelines.progress import Summary
-from pipelines.settings import EvaluateJob, ExecutorKind, ModelSettings, PathJob
+from pipelines.settings import ExecutorKind, ModelSettings, PathJob, SourceJob
 from stages.media import Media
 from stages.model import Load
 from stages.source import list_items
 from stages.write import PARTS, Format, replacing
 
 logger = logging.getLogger(__name__)
-Job = TypeVar("Job", PathJob, EvaluateJob)
+Job = TypeVar("Job", bound=SourceJob)
 
 CONFIG, LOG, SUMMARY = "config.yaml", "run.log", "summary.json"
 _OURS = "# gemma3n"  # how the config of a run begins: by this a run folder is known
@@ -168,7 +168,7 @@ def make_run_folder(job: PathJob, folder: Path) -> None:
     write_config(job, job.job, folder)
 
 
-def write_config(job: Job, name: str, folder: Path) -> None:
+def write_config(job: SourceJob, name: str, folder: Path) -> None:
     """Write the job's settings to its folder, which shows that it is ours."""
     with replacing(folder / CONFIG) as file:
         file.write(f"{_OURS} {name}: `--from` this file repeats it\n".encode())

@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -96,13 +97,15 @@ def _token_f1(right: list[str], said: list[str]) -> float:
 
 def score(parts: Sequence[Part]) -> Score:
     """The score of a set."""
-    return _with_interval(_ratio(parts), lambda: _resampled(parts), len(parts))
+    return _with_interval(_ratio(parts), lambda: _resampled(tuple(parts)), len(parts))
 
 
 def difference(parts: Sequence[Part], others: Sequence[Part]) -> Score:
     """How much higher the first score is than the second on the same rows, paired."""
     value = _ratio(parts) - _ratio(others)
-    return _with_interval(value, lambda: _resampled(parts) - _resampled(others), len(parts))
+    return _with_interval(
+        value, lambda: _resampled(tuple(parts)) - _resampled(tuple(others)), len(parts)
+    )
 
 
 def _with_interval(value: float, resampled: Callable[[], F64], rows: int) -> Score:
@@ -116,7 +119,8 @@ def _ratio(parts: Sequence[Part]) -> float:
     return sum(part.of for part in parts) / max(1, sum(part.out_of for part in parts))
 
 
-def _resampled(parts: Sequence[Part]) -> F64:
+@lru_cache(maxsize=64)  # a set's score is needed again for each difference to it
+def _resampled(parts: tuple[Part, ...]) -> F64:
     """The score of as many rows drawn with replacement, again and again; the same draws always."""
     draws = np.random.default_rng(0)
     of = np.array([part.of for part in parts])

@@ -97,13 +97,10 @@ class ExecutorSettings:
 
 
 @dataclass
-class PathJob:
-    """A job that sends a source along the path: transcribe, caption, generate."""
+class SourceJob:
+    """What every job has that sends a source along a path."""
 
-    # Set by the YAML that is the job, and by nobody else; its run folders are named after it.
-    job: str = field(default=MISSING, metadata={"fixed": True})
-    path: list[str] = setting(MISSING, "stages in order")
-    output: str | None = setting(None, "run folder; by default outputs/<job>/<time>")
+    output: str | None = setting(None, "folder for results; by default outputs/<job>/<time>")
     fresh: bool = setting(False, "empty a run folder that already holds results")
     precision: Precision = setting(
         Precision.auto, "auto: bfloat16 where the machine is fast at it, else float32"
@@ -112,7 +109,6 @@ class PathJob:
         Device.auto, "auto: cuda, then mps, then cpu, the first that this machine has"
     )
     model: ModelSettings = field(default_factory=ModelSettings)
-    nested: NestedSettings = field(default_factory=NestedSettings)
     ple: PleSettings = field(default_factory=PleSettings)
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
     source: SourceSettings = field(default_factory=SourceSettings)
@@ -121,6 +117,16 @@ class PathJob:
     encode: EncodeSettings = field(default_factory=EncodeSettings)
     fuse: FuseSettings = field(default_factory=FuseSettings)
     decode: DecodeSettings = field(default_factory=DecodeSettings)
+
+
+@dataclass
+class PathJob(SourceJob):
+    """A job that is one pass along the path: transcribe, caption, generate."""
+
+    # Set by the YAML that is the job, and by nobody else; its run folders are named after it.
+    job: str = field(default=MISSING, metadata={"fixed": True})
+    path: list[str] = setting(MISSING, "stages in order")
+    nested: NestedSettings = field(default_factory=NestedSettings)
     sink: SinkSettings = field(default_factory=SinkSettings)
 
 
@@ -133,30 +139,13 @@ class Task(Enum):
 
 
 @dataclass
-class EvaluateJob:
+class EvaluateJob(SourceJob):
     """A job on labelled rows, once a nested size, and its scores."""
 
     task: Task = setting(Task.transcribe, "the job whose path and prompt are used")
     sizes: list[str] = setting(["full", "small"], "nested sizes to compare, the first with each")
     worst: int = setting(5, "rows of each set to list, the worst first")
     json: bool = setting(False, "print JSON instead of a table")
-    output: str | None = setting(None, "folder of the runs and scores; default outputs/evaluate/..")
-    fresh: bool = setting(False, "empty run folders that already hold results")
-    precision: Precision = setting(
-        Precision.auto, "auto: bfloat16 where the machine is fast at it, else float32"
-    )
-    device: Device = setting(
-        Device.auto, "auto: cuda, then mps, then cpu, the first that this machine has"
-    )
-    model: ModelSettings = field(default_factory=ModelSettings)
-    ple: PleSettings = field(default_factory=PleSettings)
-    executor: ExecutorSettings = field(default_factory=ExecutorSettings)
-    source: SourceSettings = field(default_factory=SourceSettings)
-    mel: MelSettings = field(default_factory=MelSettings)
-    resize: ResizeSettings = field(default_factory=ResizeSettings)
-    encode: EncodeSettings = field(default_factory=EncodeSettings)
-    fuse: FuseSettings = field(default_factory=FuseSettings)
-    decode: DecodeSettings = field(default_factory=DecodeSettings)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from gemma3n.named import checkpoint_folder
 from pipelines.compose import to_yaml
+from pipelines.mistakes import refused_elsewhere
 from pipelines.settings import TrainJob
 from pipelines.training.files import STATE
 from stages.write import replacing
@@ -67,10 +68,8 @@ def _spawn(job: TrainJob) -> None:
         try:
             spawn(_worker, (job, f"file://{meeting}/point"), nprocs=job.processes)
         except ProcessRaisedException as error:  # it carries the traceback as text
-            refusal = f"{SettingsError.__module__}.{SettingsError.__qualname__}: "
-            last = str(error).strip().splitlines()[-1]
-            if last.startswith(refusal):
-                raise SettingsError(last.removeprefix(refusal)) from error
+            if (refusal := refused_elsewhere(str(error))) is not None:
+                raise SettingsError(refusal) from error
             raise
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipelines.compose import compose
 from pipelines.nano.model import write_init
 from pipelines.settings import (
     BatchSettings,
@@ -22,8 +23,6 @@ from pipelines.settings import (
 from pipelines.train import train
 from pipelines.training.files import CHECKPOINT
 
-AUDIO_PROMPT = "Transcribe the following speech segment: <audio>"  # as `gemma3n transcribe` asks
-IMAGE_PROMPT = "Describe this picture in one sentence: <image>"  # as `gemma3n caption` asks
 _KINDS = ("speech", "pictures", "text")
 _JOIN_S = 11.0  # a clip may get a tenth longer, and a prompt has places for 12.8 s
 _AVERAGE = 0.999
@@ -37,16 +36,19 @@ _STEPS = {"pictures": 3000, "speech": 8000, "listen": 2000, "joint": 7000}
 def stages(data: Path, out: Path, share: float) -> Iterator[TrainJob]:
     """The runs, in order; `share` is that of the full recipe's steps."""
 
-    def run(name: str, init: Path, **settings: object) -> TrainJob:
+    def run(name: str, init: Path, rate: RateSettings, **settings: object) -> TrainJob:
+        steps = round(_STEPS[name] * share)
+        rate.warmup = min(rate.warmup, steps // 4)  # of a short run
         return TrainJob(
+            rate=rate,
             init=str(init),
             train=[str(data / f"{kind}-train.jsonl") for kind in _KINDS],
             dev=[str(data / f"{kind}-dev.jsonl") for kind in _KINDS],
             output=str(out / name),
-            steps=round(_STEPS[name] * share),
+            steps=steps,
             processes=2,
-            audio_prompt=AUDIO_PROMPT,
-            image_prompt=IMAGE_PROMPT,
+            audio_prompt=asked_by("transcribe"),
+            image_prompt=asked_by("caption"),
             **settings,  # type: ignore[arg-type]
         )
 
@@ -90,9 +92,14 @@ def stages(data: Path, out: Path, share: float) -> Iterator[TrainJob]:
     )
 
 
+def asked_by(job: str) -> str:
+    """The prompt of a job, so that training asks what the job will ask."""
+    return str(compose(job).fuse.prompt)
+
+
 def sentences(data: Path) -> Iterator[str]:
     """What the vocabulary is learned from: all that is asked and answered in training."""
-    asked = {"speech": AUDIO_PROMPT, "pictures": IMAGE_PROMPT}
+    asked = {"speech": asked_by("transcribe"), "pictures": asked_by("caption")}
     for kind in _KINDS:
         path = data / f"{kind}-train.jsonl"
         for line in path.read_text(encoding="utf-8").splitlines():

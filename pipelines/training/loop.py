@@ -137,7 +137,7 @@ class Loop:
                 self.log.progress(self.step, self.seconds, left, {"rate": rate, **means})
                 shown, logged = 0, now
                 since.clear()
-            if self.rank == 0 and (over or now - saved > self.job.save_minutes * 60):
+            if self.rank == 0 and now - saved > self.job.save_minutes * 60:
                 self._save()
                 saved = time.monotonic()
             every = self.job.validate_steps

@@ -1,6 +1,7 @@
 """Evaluation of whole jobs. Not how good nano is counts here, but that its errors are counted."""
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -143,6 +144,14 @@ def test_rows_without_references_are_refused_before_any_work(
     with pytest.raises(SettingsError, match="has a reference"):
         evaluate(make_job(clip("en_allison/digits-7.wav"), sizes=["full"]))
     assert not (tmp_path / "out").exists()
+
+
+def test_without_jiwer_it_says_what_to_install(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "jiwer", None)
+    with pytest.raises(SettingsError, match=r"Install gemma3n-pipelines\[eval\]"):
+        evaluate(make_job(clip("en_allison/digits-7.wav", text="seven")))
 
 
 def test_a_size_that_another_one_is_in_this_checkpoint_is_not_run_again(

@@ -47,7 +47,7 @@ def joint_loss(
     # The token at t is said by the hidden state at t - 1; what all rows only ask needs no more
     # than keys and values.
     seq = token_ids.shape[1]
-    first = int(answers.any(0).nonzero()[0])
+    first = first_answer(answers)
     right = token_ids if targets is None else targets
     said, right = answers[:, first:], right[:, first:][answers[:, first:]]
     losses = []
@@ -60,3 +60,8 @@ def joint_loss(
     for loss in losses[1:]:
         total = total + loss
     return total
+
+
+def first_answer(answers: Tensor) -> int:
+    """Where the first answer of bool [batch, seq] begins."""
+    return int(answers.any(0).nonzero()[0])

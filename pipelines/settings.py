@@ -214,6 +214,9 @@ class LossSettings:
     )
     classify: float = setting(0.0, "which of the frequent answers an image has")
     contrastive: float = setting(0.0, "soft tokens against the texts of the batch (InfoNCE)")
+    guide: float = setting(
+        0.0, "half of the heads look where CTC hears what is said next; a decoder listens sooner"
+    )
 
 
 @dataclass

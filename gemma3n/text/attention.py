@@ -44,6 +44,10 @@ class Attention(nn.Module):
         value = self.v_norm(self.v_proj(x).unflatten(-1, (-1, self.dim)))
         return rotate(key, rope), value
 
+    def query(self, x: Tensor, rope: Tensor) -> Tensor:
+        """Queries [batch, seq, heads, head_dim] of `x`, see `forward`."""
+        return rotate(self.q_norm(self.q_proj(x).unflatten(-1, (-1, self.dim))), rope)
+
     def forward(self, x: Tensor, rope: Tensor, mask: Tensor, kv: KV) -> Tensor:
         """Attend with the given keys and values.
 
@@ -56,10 +60,9 @@ class Attention(nn.Module):
         Returns:
             [batch, seq, hidden]
         """
-        query = rotate(self.q_norm(self.q_proj(x).unflatten(-1, (-1, self.dim))), rope)
         key, value = kv
         attended = F.scaled_dot_product_attention(
-            query.transpose(1, 2),
+            self.query(x, rope).transpose(1, 2),
             key.transpose(1, 2),
             value.transpose(1, 2),
             attn_mask=mask,

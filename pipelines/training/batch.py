@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gemma3n.audio.mel import MelConfig, log_mel
 from gemma3n.chat import Turn, parse_template
+from gemma3n.losses.ctc import letters
 from gemma3n.text.cache import EMPTY
 from gemma3n.tokenizer import Tokenizer
 from gemma3n.vision.pixels import image_pixels
@@ -31,6 +32,7 @@ class Batch:
     shown: Tensor  # the same as the decoder reads it: some tokens of the answer are wrong
     positions: Tensor  # int64 [batch, seq], -1 for padding
     answers: Tensor  # bool [batch, seq], True at answer tokens, the closing one included
+    spelt: Tensor  # int64 [batch, seq], letters of the answer said up to and with each token
     mels: Tensor | None = None  # [batch, frames, bins]
     lengths: Tensor | None = None  # int64 [batch], frames of each clip
     phones: list[str | None] = field(default_factory=list)  # of each clip's frames
@@ -76,6 +78,7 @@ class Collator:
             shown=torch.zeros(shape, dtype=torch.int64),
             positions=torch.full(shape, EMPTY),
             answers=torch.zeros(shape, dtype=torch.bool),
+            spelt=torch.zeros(shape, dtype=torch.int64),
         )
         others = [token for _, answer in rows for token in answer[:-1]]
         for row, (prompt, answer) in enumerate(rows):
@@ -85,6 +88,7 @@ class Collator:
             batch.shown[row, :length] = torch.tensor(prompt + shown)
             batch.positions[row, :length] = torch.arange(length)
             batch.answers[row, len(prompt) : length] = True
+            batch.spelt[row, len(prompt) : length] = torch.tensor(self._spelt(answer))
         if batch.kind is Kind.audio:
             clips = [self._clip(e, seed) for e, seed in zip(examples, seeds, strict=True)]
             mels = [mel for mel, _ in clips]
@@ -103,6 +107,11 @@ class Collator:
         prompt = self.tokenizer.chat_ids([Turn("user", content)])
         end_of_turn = self.tokenizer.stop_ids[-1]
         return prompt, [*self.tokenizer.encode(example.answer), end_of_turn]
+
+    def _spelt(self, answer: list[int]) -> list[int]:
+        """Letters of an answer said up to and with each of its tokens."""
+        said = (self.tokenizer.decode(answer[: n + 1]) for n in range(len(answer)))
+        return [len(letters(text)) for text in said]
 
     def _partly_wrong(self, answer: list[int], others: list[int], seed: int) -> list[int]:
         if not others:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from gemma3n.joint import Weighted, joint_loss
+from gemma3n.joint import Weighted, first_answer, joint_loss
 from gemma3n.losses.classify import Classify
 from gemma3n.losses.contrastive import Contrastive
 from gemma3n.losses.ctc import Ctc
+from gemma3n.losses.guide import guide_loss, wanted_keys, watching
 from gemma3n.losses.phones import Phones
 from gemma3n.trainable import Trainable
 from pipelines.settings import LossSettings
@@ -60,11 +61,7 @@ class Objective(nn.Module):
         encoded = encode(model, batch, self.dtype)
         losses: dict[str, Tensor] = {}
         if self.weights.answer:
-            embeddings = model.fused(batch.shown, encoded.images, encoded.audio)
-            losses["answer"] = self.weights.answer * joint_loss(
-                *(model.text, batch.shown, embeddings, batch.positions, batch.answers, sizes),
-                targets=batch.token_ids,
-            )
+            losses |= self._answers(model, batch, encoded, sizes)
         if encoded.frames is not None and encoded.frame_lengths is not None:
             if self.weights.ctc:
                 ctc = self.ctc(encoded.frames, encoded.frame_lengths, batch.texts)
@@ -80,6 +77,27 @@ class Objective(nn.Module):
             aligned = self.contrastive(soft, said(model, batch))
             losses["contrastive"] = self.weights.contrastive * aligned
         return losses
+
+    def _answers(
+        self, model: Trainable, batch: Batch, encoded: Encoded, sizes: Sequence[Weighted]
+    ) -> dict[str, Tensor]:
+        """Losses of what the decoder says, and of where it listens."""
+        embeddings = model.fused(batch.shown, encoded.images, encoded.audio)
+        step = (model.text, batch.shown, embeddings, batch.positions, batch.answers, sizes)
+        if not self.weights.guide or encoded.frames is None or encoded.frame_lengths is None:
+            return {"answer": self.weights.answer * joint_loss(*step, targets=batch.token_ids)}
+        spans = self.ctc.align(encoded.frames, encoded.frame_lengths, batch.texts)
+        config, audio = model.config, model.config.audio
+        assert audio is not None  # there are frames
+        wanted = wanted_keys(
+            *(batch.token_ids, config.audio_token_id, batch.spelt, spans),
+            audio.conf_reduction_factor,
+        )
+        queries = wanted.shape[1] - first_answer(batch.answers) + 1
+        with watching(model.text, queries) as watched:
+            answer = joint_loss(*step, targets=batch.token_ids)
+        guide = guide_loss(watched, wanted[:, -queries:])
+        return {"answer": self.weights.answer * answer, "guide": self.weights.guide * guide}
 
 
 def said(model: Trainable, batch: Batch) -> list[Tensor]:

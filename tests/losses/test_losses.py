@@ -24,6 +24,19 @@ def test_a_clip_too_short_for_its_text_does_not_spoil_the_batch() -> None:
     assert torch.isfinite(loss)
 
 
+def test_ctc_finds_when_each_letter_begins() -> None:
+    ctc = Ctc(width=1 + len(ALPHABET))
+    torch.nn.init.eye_(ctc.head.weight)
+    torch.nn.init.zeros_(ctc.head.bias)
+    a, b, space = (letters(one)[0] for one in "ab ")
+    said = [0, a, a, b, 0, b, space, a, 0]
+    frames = 20 * torch.eye(1 + len(ALPHABET))[torch.tensor([said, [b, 0, 0, a, 0, 0, 0, 0, 0]])]
+    lengths, texts = torch.tensor([9, 3]), ["abb a", "b"]
+    assert ctc.align(frames, lengths, texts) == [[1, 3, 5, 6, 7], [0]]
+    # Two equal letters need a blank between them, and nothing is heard past a clip's length.
+    assert ctc.align(frames, torch.tensor([9, 2]), ["", "bb"]) == [[], []]
+
+
 def test_letters_outside_the_alphabet_are_left_out() -> None:
     assert letters("A-b é'") == [*letters("ab"), *letters(" '")]
 

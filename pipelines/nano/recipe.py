@@ -27,7 +27,7 @@ _KINDS = ("speech", "pictures", "text")
 _JOIN_S = 11.0  # a clip may get a tenth longer, and a prompt has places for 12.8 s
 _AVERAGE = 0.999
 _WRONG = 0.15  # a decoder that trusts what it said recites the prompts it knows
-_JOINT_LOSS = LossSettings(answer=1.0, ctc=0.3, phones=0.05, contrastive=0.05)
+_JOINT_LOSS = LossSettings(answer=1.0, ctc=0.3, phones=0.05, contrastive=0.05, guide=0.2)
 _SIZES = JointSettings(full=0.6, small=0.4, random=0.3)
 _QUICK = 0.04  # share of the steps
 _STEPS = {"pictures": 3000, "speech": 8000, "listen": 2000, "joint": 7000}
@@ -74,6 +74,7 @@ def stages(data: Path, out: Path, share: float) -> Iterator[TrainJob]:
         "listen",
         out / "speech" / CHECKPOINT,
         trains=Trains.text,
+        loss=LossSettings(guide=1.0),
         batch=BatchSettings(audio_seconds=40, images=2, texts=4, wrong=_WRONG),
         joint=_SIZES,
         rate=RateSettings(peak=2e-3, final=0.3, warmup=100, average=0.998),

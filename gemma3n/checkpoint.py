@@ -6,16 +6,19 @@ files, so that loading costs milliseconds and memory is what has been touched.
 
 import json
 import math
+import re
 import struct
 import threading
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gemma3n import hub
 from gemma3n.config import Config, TextConfig
 from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize
-from gemma3n.named import checkpoint_folder
+from gemma3n.named import checkpoint_folder, pinned
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +34,16 @@ PREFIXES = {
     "model.": "text.",  # text-only exports
 }
 PARTS = ("text", "vision", "audio")
+_NEEDED_BY = {  # the embedders are small, and text needs their rows of the vocabulary
+    "text": ("text",),
+    "lm_head": ("text",),
+    "vision": ("vision",),
+    "audio": ("audio",),
+    "embed_vision": ("vision", "text"),
+    "embed_audio": ("audio", "text"),
+}
+_SINGLE = "model.safetensors"
+_SHARD = re.compile(r"[^/\\]+\.safetensors")
 PLE_TABLE = "text.embed_tokens_per_layer.weight"
 _BITS = {"BF16": 16, "F16": 16, "F32": 32, "F64": 64, "I8": 8, "U8": 8, "I32": 32, "I64": 64}
 
@@ -62,20 +75,25 @@ class Checkpoint:
 
     Args:
         folder: holds config.json and *.safetensors, in one file or in shards with an index; or a
-            name, see `named.py`.
+            name, see `named.py`. Of one on the hub what is not here yet is brought.
+        parts: of text, vision and audio that are wanted: shards with nothing of these are not
+            opened, and need not be there.
+        bring: false leaves weights on the hub, and only their headers are read, there.
 
     Raises:
-        SettingsError: the folder or a file of it is missing or not readable, or a tensor in it
-            belongs to no part of Gemma 3n.
+        SettingsError: the folder or a file of it is missing or not readable, a tensor in it
+            belongs to no part of Gemma 3n, or the hub does not give it.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = checkpoint_folder(folder)
+    def __init__(
+        self, folder: str | Path, parts: Collection[str] = PARTS, bring: bool = True
+    ) -> None:
+        name = pinned(folder) if isinstance(folder, str) else folder
+        self.folder = checkpoint_folder(name)
         self.config = Config.from_folder(self.folder)
         self.entries: dict[str, Entry] = {}
-        for path in self._files():
-            for entry in read_header(path):
-                self.entries[entry.name] = entry
+        for entry in self._headers(hub.repository(name), parts, bring):
+            self.entries[entry.name] = entry
         self._open: dict[Path, Any] = {}
         self._lock = threading.Lock()
 
@@ -102,27 +120,40 @@ class Checkpoint:
                 self._open[entry.file] = safe_open(entry.file, framework="pt")
             return self._open[entry.file].get_tensor(entry.released)
 
-    def _files(self) -> list[Path]:
-        index = self.folder / "model.safetensors.index.json"
-        if index.is_file():
-            files = sorted(self.folder / name for name in _shards(index))
-        else:
-            files = sorted(self.folder.glob("*.safetensors"))
-        if not files:
-            raise SettingsError(
-                f"'{self.folder}' holds no *.safetensors, only safetensors weights are read. "
-                "Download the checkpoint's weights, or convert them."
-            )
-        if missing := [f.name for f in files if not f.is_file()]:
+    def _headers(
+        self, repository: hub.Repository | None, parts: Collection[str], bring: bool
+    ) -> Iterator[Entry]:
+        """What all files state that hold something of the parts."""
+        files = self._files(parts, repository)
+        if repository is not None and bring:
+            hub.bring(repository, [file.name for file in files])
+        if repository is None and (missing := [f.name for f in files if not f.is_file()]):
             raise SettingsError(
                 f"'{self.folder}' lacks {', '.join(missing)}, which its index names. "
                 "Download the missing shards."
             )
-        return files
+        for file in files:
+            if repository is None or file.is_file():
+                yield from read_header(file)
+            else:
+                yield from _entries(hub.header(repository, file.name), file, start=0)[0]
+
+    def _files(self, parts: Collection[str], repository: hub.Repository | None) -> list[Path]:
+        index = self.folder / hub.INDEX
+        if index.is_file():
+            return sorted(self.folder / name for name in _shards(index, parts))
+        if repository is not None:
+            return [self.folder / _SINGLE]
+        if files := sorted(self.folder.glob("*.safetensors")):
+            return files
+        raise SettingsError(
+            f"'{self.folder}' holds no *.safetensors, only safetensors weights are read. "
+            "Download the checkpoint's weights, or convert them."
+        )
 
 
-def _shards(index: Path) -> set[str]:
-    """Names of the files that an index names."""
+def _shards(index: Path, parts: Collection[str]) -> set[str]:
+    """Names of the files of which an index says that they hold something of the parts."""
     try:
         raw = json.loads(index.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -133,7 +164,22 @@ def _shards(index: Path) -> set[str]:
             f"'{index}' has no weight_map of tensor names to file names, so it is no index of "
             "shards. Download it again; if all weights are in one file, take it away."
         )
-    return set(names.values())
+    # What is named is opened and may be downloaded: nothing but weights, and nowhere else.
+    if strange := sorted(name for name in names.values() if not _SHARD.fullmatch(name)):
+        raise SettingsError(
+            f"'{index}' names the file '{strange[0]}'; shards are *.safetensors, beside it. "
+            "Use the files of the released checkpoint."
+        )
+    return {file for tensor, file in names.items() if _is_needed(tensor, parts)}
+
+
+def _is_needed(released: str, parts: Collection[str]) -> bool:
+    """Whether a load of the parts uses a tensor; one of no part is, so that it is refused."""
+    for theirs, ours in PREFIXES.items():
+        if released.startswith(theirs):
+            of = (ours + released.removeprefix(theirs)).split(".", 1)[0]
+            return any(part in parts for part in _NEEDED_BY[of])
+    return True
 
 
 def read_header(path: Path) -> list[Entry]:
@@ -156,6 +202,17 @@ def read_header(path: Path) -> list[Entry]:
             raise SettingsError(
                 f"'{path}' is not a safetensors file: its header is no JSON. Download it again."
             ) from error
+    entries, end = _entries(header, path, start=8 + length)
+    if end > size:
+        raise SettingsError(
+            f"'{path}' has {size} bytes, but its header speaks of {end}. "
+            "The download broke off: get it again."
+        )
+    return entries
+
+
+def _entries(header: Any, path: Path, start: int) -> tuple[list[Entry], int]:
+    """The tensors of a safetensors header, and where the last ends if the first is at `start`."""
     try:
         header.pop("__metadata__", None)
         entries = [
@@ -165,7 +222,7 @@ def read_header(path: Path) -> list[Entry]:
                 path,
                 info["dtype"],
                 tuple(info["shape"]),
-                8 + length + info["data_offsets"][0],
+                start + info["data_offsets"][0],
             )
             for name, info in header.items()
         ]
@@ -180,12 +237,7 @@ def read_header(path: Path) -> list[Entry]:
             f"'{path}' holds tensors of type {', '.join(map(str, sorted(strange)))}; accepted are "
             f"{', '.join(_BITS)}. Convert it, or use the released checkpoint."
         )
-    if 8 + length + end > size:
-        raise SettingsError(
-            f"'{path}' has {size} bytes, but its header speaks of {8 + length + end}. "
-            "The download broke off: get it again."
-        )
-    return entries
+    return entries, start + end
 
 
 def _our_name(released: str, path: Path) -> str:

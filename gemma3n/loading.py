@@ -5,11 +5,13 @@ from collections.abc import Collection
 from pathlib import Path
 
 from gemma3n.checkpoint import PARTS, Checkpoint
+from gemma3n.config import Config
 from gemma3n.device import resolve_device, resolve_precision
 from gemma3n.errors import SettingsError
 from gemma3n.matformer import FULL_SIZE, NestedSize, resolve_size
 from gemma3n.memory import largest_within
 from gemma3n.model import Gemma3n
+from gemma3n.named import checkpoint_folder, pinned
 from gemma3n.weights import Target
 
 logger = logging.getLogger(__name__)
@@ -33,7 +35,8 @@ def load(
 
     Args:
         folder: with config.json, *.safetensors and (for text in and out) tokenizer.model; or
-            `nano`, the small one that comes with this package.
+            `nano`, the small one that comes with this package; or `owner/name` or
+            `owner/name@revision` on the Hugging Face hub, of which what the parts need is brought.
         nested: size to load, by name or itself; smaller ones can then run without a copy.
         budget_gb: instead of `nested`: the largest named size whose weights fit in so many GB.
         parts: of "text", "vision", "audio": all that the checkpoint has, by default.
@@ -47,6 +50,7 @@ def load(
     Example:
         >>> model = gemma3n.load("checkpoint", nested="small", parts=["text", "audio"])
         >>> model.generate_ids([[2, 9, 8]], max_new_tokens=20, stop_ids=[])
+        >>> model = gemma3n.load("google/gemma-3n-E2B-it", parts=["text"])
     """
     if ple not in PLE_PLACEMENTS:
         raise SettingsError(f"ple='{ple}'; accepted are {', '.join(PLE_PLACEMENTS)}.")
@@ -56,8 +60,9 @@ def load(
         raise SettingsError(
             f"nested={nested!r} and budget_gb={budget_gb:g} both choose a size. Give one of them."
         )
-    checkpoint = Checkpoint(folder)
-    chosen = _chosen_parts(checkpoint, parts)
+    name = pinned(folder) if isinstance(folder, str) else folder
+    chosen = _chosen_parts(checkpoint_folder(name), parts)
+    checkpoint = Checkpoint(name, chosen)
     if budget_gb is not None:
         name = str(dtype).removeprefix("torch.")
         nested = largest_within(budget_gb, checkpoint, chosen, name, ple)
@@ -66,13 +71,13 @@ def load(
     return Gemma3n(checkpoint, size, chosen, Target(where, dtype), ple)
 
 
-def _chosen_parts(checkpoint: Checkpoint, parts: Collection[str] | None) -> list[str]:
+def _chosen_parts(folder: Path, parts: Collection[str] | None) -> list[str]:
     """The parts to load, in order.
 
     Raises:
         SettingsError: an unknown part, or one that the checkpoint does not hold.
     """
-    config = checkpoint.config
+    config = Config.from_folder(folder)
     there = {"text": True, "vision": config.vision, "audio": config.audio}
     if parts is None:
         return [part for part in PARTS if there[part] is not None]
@@ -81,7 +86,7 @@ def _chosen_parts(checkpoint: Checkpoint, parts: Collection[str] | None) -> list
         raise SettingsError(f"parts={came!r}; give a list of {', '.join(PARTS)}.")
     if absent := [part for part in parts if there[part] is None]:
         raise SettingsError(
-            f"parts asks for {', '.join(absent)}, but the checkpoint in '{checkpoint.folder}' has "
+            f"parts asks for {', '.join(absent)}, but the checkpoint in '{folder}' has "
             "text only. Leave it out, or use a multimodal checkpoint."
         )
     return [part for part in PARTS if part in parts]

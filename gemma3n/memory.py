@@ -53,7 +53,7 @@ def plan_memory(
     """Plan a load without reading a weight.
 
     Args:
-        folder: of the checkpoint.
+        folder: of the checkpoint, or its name; weights that are on the hub stay there.
         nested: size, by name or itself.
         parts: of text, vision, audio.
         precision: float32 or bfloat16, of weights and KV cache; the PLE table keeps its own.
@@ -64,7 +64,9 @@ def plan_memory(
     Raises:
         SettingsError: no such checkpoint, size, part or precision.
     """
-    return _plan(Checkpoint(folder), nested, parts, precision, ple, context, batch)
+    return _plan(
+        Checkpoint(folder, parts, bring=False), nested, parts, precision, ple, context, batch
+    )
 
 
 def largest_within(

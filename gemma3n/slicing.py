@@ -13,9 +13,12 @@ from typing import Any
 
 from torch import Tensor
 
+from gemma3n import hub
 from gemma3n.checkpoint import Checkpoint, Cut, cut
+from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize, resolve_size
+from gemma3n.named import checkpoint_folder, pinned
 from gemma3n.save import Output, write_json, write_shards
 
 _PIECE_BYTES = 64_000_000
@@ -26,7 +29,7 @@ def slice_checkpoint(folder: str | Path, nested: str | NestedSize, output: str |
     """Write one nested size as a checkpoint of its own.
 
     Args:
-        folder: of the larger checkpoint.
+        folder: of the larger checkpoint, or its name.
         nested: size, by name or itself.
         output: folder to make; it must not exist, or be empty.
 
@@ -39,13 +42,17 @@ def slice_checkpoint(folder: str | Path, nested: str | NestedSize, output: str |
     Example:
         >>> slice_checkpoint("gemma-3n-E4B-it", "small", "my-e2b")
     """
-    checkpoint, output = Checkpoint(folder), Path(output)
-    size = resolve_size(nested, checkpoint.config)
+    output = Path(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise SettingsError(
             f"output='{output}' exists and is not an empty folder. Choose another name, or "
             "empty it."
         )
+    name = pinned(folder) if isinstance(folder, str) else folder
+    size = resolve_size(nested, Config.from_folder(checkpoint_folder(name)))
+    checkpoint = Checkpoint(name)
+    if (repository := hub.repository(name)) is not None:
+        hub.bring_matching(repository, _COPIED)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         beside = TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent)

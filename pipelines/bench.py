@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from gemma3n.checkpoint import Checkpoint
 from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize
@@ -46,10 +47,11 @@ def bench(job: BenchJob) -> int:
     for name in ("prompt_tokens", "new_tokens", "repeat"):
         if (value := getattr(job, name)) < 1:
             raise SettingsError(f"{name}={value}; at least 1. Leave it out for the default.")
+    job = replace(job, model=job.model.pinned())
     config = Config.from_folder(job.model.folder)
     size = nested_size(job.nested, config)
     check_context("prompt_tokens and new_tokens", job.prompt_tokens + job.new_tokens, config)
-    plan_memory(job.model.path, size)  # refuses a bad checkpoint in one line, at once
+    Checkpoint(job.model.path, ["text"])  # here or not at all: no run waits for a download
     wanted = {
         "folder": job.model.path,
         "nested": asdict(size),

@@ -6,7 +6,7 @@ Each size is a run folder of its own under the output, as any job leaves it.
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -65,8 +65,11 @@ def evaluate(job: EvaluateJob, command: str = "") -> int:
         ) from error
     if job.worst < 0:
         raise SettingsError(f"worst={job.worst}; 0 or more. Leave it out for the default.")
+    if not job.sizes:
+        raise SettingsError("sizes=[]; name at least one nested size.")
+    _check(job, _path_job(job, job.sizes[0]))
+    job = replace(job, model=job.model.pinned())
     runs = {size: _path_job(job, size) for size in _distinct(job)}
-    _check(job, list(runs.values()))
     output = str(new_folder("evaluate")) if job.output is None else job.output
     code = DONE
     rows: list[Scored] = []
@@ -89,8 +92,6 @@ def evaluate(job: EvaluateJob, command: str = "") -> int:
 
 def _distinct(job: EvaluateJob) -> list[str]:
     """Names of the sizes asked for, less those that are another one of them in this checkpoint."""
-    if not job.sizes:
-        raise SettingsError("sizes=[]; name at least one nested size.")
     config = Config.from_folder(job.model.folder)
     names: dict[tuple[tuple[int, int], ...], str] = {}
     for name in job.sizes:
@@ -133,18 +134,17 @@ def _changed(group: Any) -> list[str]:
     return [name for name in names if getattr(group, name) != getattr(default, name)]
 
 
-def _check(job: EvaluateJob, runs: Sequence[PathJob]) -> None:
-    """Refuse before any work what a run would refuse after some of it."""
-    for run in runs:
-        check_path(run)
-        check_prompt(run)
-    for group in unused_groups(runs[0].path) & set(_GROUPS):
+def _check(job: EvaluateJob, run: PathJob) -> None:
+    """Refuse before any work what a run would refuse after some of it; sizes make no difference."""
+    check_path(run)
+    check_prompt(run)
+    for group in unused_groups(run.path) & set(_GROUPS):
         if names := _changed(getattr(job, group)):
             raise SettingsError(
                 f"{group}.{names[0]}: {job.task.value} has no stage {group} on its path "
-                f"{runs[0].path}. Leave the setting out."
+                f"{run.path}. Leave the setting out."
             )
-    if not any(row.get("reference") is not None for row in list_items(runs[0].source)):
+    if not any(row.get("reference") is not None for row in list_items(run.source)):
         raise SettingsError(
             f"no row of {job.source.path} has a reference to be compared with. "
             'Give a manifest (.jsonl) whose lines have "text" or "reference".'

@@ -5,7 +5,7 @@ The arithmetic is `gemma3n/memory.py`; only headers of files are read, and no to
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -38,6 +38,7 @@ def plan(job: PlanJob) -> int:
     for name in ("sizes", "parts"):
         if not getattr(job, name):
             raise SettingsError(f"{name}=[]; at least one. Leave it out for the default.")
+    job = replace(job, model=job.model.pinned())
     config = Config.from_folder(job.model.folder)
     context = job.context or min(_CONTEXT, config.text.max_position_embeddings)
     check_context(f"context={context}", context, config)

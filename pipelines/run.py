@@ -12,9 +12,10 @@ from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import TypeVar
 
+from gemma3n.checkpoint import Checkpoint
 from gemma3n.config import Config
 from gemma3n.errors import SettingsError
-from gemma3n.named import NANO
+from gemma3n.named import lasting
 from pipelines.assemble import FAILURES, TABLE, TXT, assemble, clear_txt
 from pipelines.compose import to_yaml
 from pipelines.exit_code import DONE, INTERRUPTED, ROWS_FAILED
@@ -64,8 +65,11 @@ def run_path(job: PathJob, output: Path | str, command: str = "") -> int:
     check_prompt(job)
     next(list_items(job.source))  # refuses a source without anything to do
     with writable(output) as folder, _logging() as log:
-        load = model_load(job)
         check_folder(job, folder)
+        job = replace(job, model=job.model.pinned())
+        load = model_load(job)
+        # Weights that are on the hub come now, while there is no live line to disturb.
+        Checkpoint(load.folder, load.parts)
         logger.info("%s", command or f"gemma3n {job.job}")
         return _execute(job, load, folder, log)
 
@@ -74,14 +78,14 @@ def model_load(job: PathJob) -> Load:
     """How the job's stages load the model: no more parts of it than the job needs.
 
     Raises:
-        SettingsError: not a checkpoint folder, or no such nested size in it.
+        SettingsError: not a checkpoint, or no such nested size in it.
     """
     config = Config.from_folder(job.model.folder)
     parts = ["text"] if {"fuse", "decode"} & set(job.path) else []
     parts += ["vision"] if Media.image in job.source.media else []
     parts += ["audio"] if Media.audio in job.source.media else []
     return Load(
-        folder=str(job.model.folder.absolute()),  # `./nano` would become `nano`, a name
+        folder=absolute(job.model).path,
         nested=nested_size(job.nested, config),
         budget_gb=job.nested.budget_gb,
         parts=tuple(parts),
@@ -176,8 +180,8 @@ def write_config(job: SourceJob, name: str, folder: Path) -> None:
 
 
 def absolute(model: ModelSettings) -> ModelSettings:
-    """The same checkpoint from any working directory; one with a name keeps it."""
-    return model if model.path == NANO else replace(model, path=str(model.folder.absolute()))
+    """The same checkpoint from any working directory; one on the hub at the commit it is now."""
+    return replace(model, path=lasting(model.path))
 
 
 def anywhere(job: Job) -> Job:

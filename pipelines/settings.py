@@ -4,7 +4,7 @@ No torch, no Ray, no Hydra here: help, config errors and the path check read onl
 the settings of the stages.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from omegaconf import MISSING
 
 from gemma3n.choices import FLOAT16, NO_FLOAT16, Device, Precision
 from gemma3n.errors import SettingsError
-from gemma3n.named import NANO, checkpoint_folder
+from gemma3n.named import NANO, checkpoint_folder, pinned
 from stages.decode import DecodeSettings
 from stages.encode import EncodeSettings
 from stages.fuse import FuseSettings
@@ -53,14 +53,18 @@ class ModelSettings:
 
     path: str = setting(
         NANO,
-        "folder of a Gemma 3n checkpoint (config.json, *.safetensors); nano comes with this "
-        "package, to try things with",
+        "folder of a Gemma 3n checkpoint (config.json, *.safetensors), or owner/name[@revision] on "
+        "the Hugging Face hub; nano comes with this package, to try things with",
     )
 
     @property
     def folder(self) -> Path:
-        """Where its files are."""
+        """Where its files are; of a checkpoint on the hub, all but the weights are brought."""
         return checkpoint_folder(self.path)
+
+    def pinned(self) -> "ModelSettings":
+        """The same checkpoint; one on the hub at the commit that it is now, for a whole job."""
+        return replace(self, path=pinned(self.path))
 
 
 @dataclass
@@ -273,7 +277,10 @@ class RateSettings:
 class TrainJob:
     """Joint training of nested sizes."""
 
-    init: str = setting(MISSING, "checkpoint folder; without weights in it they are drawn anew")
+    init: str = setting(
+        MISSING,
+        "checkpoint folder, without weights in it they are drawn anew; or a name as model.path",
+    )
     train: list[str] = setting(MISSING, "manifests to learn from (jsonl with `text`)")
     dev: list[str] = setting([], "manifests to validate on")
     output: str = setting(

@@ -20,12 +20,13 @@ def slice_job(job: SliceJob) -> int:
     Raises:
         SettingsError: no such checkpoint or size, no size asked for, or `output` is taken.
     """
-    config = Config.from_folder(job.model.folder)
     if job.nested.budget_gb is not None:
         raise SettingsError(
             f"nested.budget_gb={job.nested.budget_gb:g} is for loading, but a slice is one size. "
             "Name it, as in nested=small."
         )
+    model = job.model.pinned()
+    config = Config.from_folder(model.folder)
     size = nested_size(job.nested, config)
     if size == FULL_SIZE:
         smaller = [name for name in named_sizes(config) if name != FULL_SIZE.name]
@@ -36,6 +37,6 @@ def slice_job(job: SliceJob) -> int:
     with writable(job.output):
         import gemma3n  # here, because it brings torch: mistakes are answered without
 
-        folder = gemma3n.slice_checkpoint(job.model.path, size, job.output)
+        folder = gemma3n.slice_checkpoint(model.path, size, job.output)
     sys.stdout.write(f"{folder}\n")
     return DONE

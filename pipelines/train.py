@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from gemma3n import hub
+from gemma3n.checkpoint import Checkpoint
 from gemma3n.config import Config
 from gemma3n.errors import SettingsError
-from gemma3n.named import checkpoint_folder
+from gemma3n.named import checkpoint_folder, lasting
 from pipelines.compose import to_yaml
 from pipelines.mistakes import refused_elsewhere
 from pipelines.settings import TrainJob
@@ -36,20 +38,21 @@ def train(job: TrainJob) -> int:
     Raises:
         SettingsError: no such config or manifest, or the earlier run had other settings.
     """
-    init = checkpoint_folder(job.init)
-    Config.from_folder(init)
     if missing := [name for name in [*job.train, *job.dev] if not Path(name).is_file()]:
         raise SettingsError(f"manifests {missing} do not exist. Correct the paths.")
     # Absolute, so that `--from` repeats the run from anywhere.
     job = replace(
         job,
-        init=str(init.absolute()),
+        init=lasting(job.init),
         train=[str(Path(name).absolute()) for name in job.train],
         dev=[str(Path(name).absolute()) for name in job.dev],
         output=str(Path(job.output).absolute()),
     )
     output = Path(job.output)
     _check_resumed(job, output)
+    Config.from_folder(checkpoint_folder(job.init))
+    if hub.repository(job.init) is not None:
+        Checkpoint(job.init)  # here, and not in each process at once
     output.mkdir(parents=True, exist_ok=True)
     with replacing(output / _CONFIG) as file:
         file.write(to_yaml(job).encode())

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemma3n.errors import InputError
+from gemma3n.named import checkpoint_folder
 from stages.model import Load, preprocessor_config
 from stages.row import F32, Row, Stage
 
@@ -26,7 +27,7 @@ class Mel(Stage):
     drops = ("waveforms",)
 
     def __init__(self, settings: MelSettings, load: Load) -> None:
-        self.config = mel_config(Path(load.folder))
+        self.config = mel_config(checkpoint_folder(load.folder))
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         for row in rows:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Load:
     """How to load the model: equal loads in one process share one model."""
 
-    folder: str
+    folder: str  # or a name: each machine that loads it finds or fetches it by itself
     nested: NestedSize = FULL_SIZE
     budget_gb: float | None = None  # the largest named size within it, instead of `nested`
     parts: tuple[str, ...] = ("text", "vision", "audio")

@@ -5,6 +5,7 @@ from enum import Enum
 from pathlib import Path
 
 from gemma3n.errors import SettingsError
+from gemma3n.named import checkpoint_folder
 from stages.model import Load, preprocessor_config
 from stages.row import Row, Stage
 from stages.setting import setting
@@ -35,7 +36,11 @@ class Resize(Stage):
 
     def __init__(self, settings: ResizeSettings, load: Load) -> None:
         chosen = settings.resolution.value
-        self.size = checkpoint_resolution(Path(load.folder)) if chosen == "auto" else int(chosen)
+        self.size = (
+            checkpoint_resolution(checkpoint_folder(load.folder))
+            if chosen == "auto"
+            else int(chosen)
+        )
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         from PIL import Image

@@ -21,6 +21,7 @@ from gemma3n.checkpoint import Checkpoint
 from gemma3n.config import Config
 from gemma3n.device import resolve_precision
 from gemma3n.errors import SettingsError
+from gemma3n.named import checkpoint_folder
 from gemma3n.tokenizer import Tokenizer
 from gemma3n.trainable import Trainable
 from pipelines.settings import TrainJob
@@ -62,7 +63,8 @@ class Loop:
 
     def __init__(self, job: TrainJob, rank: int = 0) -> None:
         self.job, self.rank, self.world = job, rank, job.processes
-        self.output, init = Path(job.output), Path(job.init)
+        self.output, init = Path(job.output), checkpoint_folder(job.init)
+        self.companions = init
         torch.manual_seed(job.seed)
         config = Config.from_folder(init)
         self.model = Trainable(config, job.seed)
@@ -206,7 +208,7 @@ class Loop:
 
     def _save_checkpoint(self) -> None:
         model, objective = self._result()
-        model.save(self.output / CHECKPOINT, Path(self.job.init))
+        model.save(self.output / CHECKPOINT, self.companions)
         heads = {n: t.contiguous() for n, t in objective.state_dict().items()}
         classes = json.dumps(list(objective.classify.places))
         save_file(heads, self.output / HEADS, {_CLASS_LIST: classes})

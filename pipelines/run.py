@@ -16,9 +16,10 @@ from gemma3n.checkpoint import Checkpoint
 from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from gemma3n.named import lasting
-from pipelines.assemble import FAILURES, TABLE, TXT, assemble, clear_txt
+from pipelines.assemble import FAILURES, TABLES, assemble
 from pipelines.compose import to_yaml
 from pipelines.exit_code import DONE, INTERRUPTED, ROWS_FAILED
+from pipelines.item_files import FOLDERS, clear_files
 from pipelines.nested import nested_size
 from pipelines.output import writable
 from pipelines.path import check_path, check_prompt
@@ -27,14 +28,14 @@ from pipelines.settings import ExecutorKind, ModelSettings, PathJob, SourceJob
 from stages.media import Media
 from stages.model import Load
 from stages.source import list_items
-from stages.write import PARTS, Format, replacing
+from stages.write import PARTS, replacing
 
 logger = logging.getLogger(__name__)
 Job = TypeVar("Job", bound=SourceJob)
 
 CONFIG, LOG, SUMMARY = "config.yaml", "run.log", "summary.json"
 _OURS = "# gemma3n"  # how the config of a run begins: by this a run folder is known
-_FILES = (CONFIG, LOG, SUMMARY, FAILURES, *(f"{TABLE}.{kind.value}" for kind in Format))
+_FILES = (CONFIG, LOG, SUMMARY, FAILURES, *TABLES.values())
 _PACKAGES = ("pipelines", "stages", "gemma3n")
 _NOTES = ("gemma3n.matformer", "gemma3n.loading")  # they say which nested size stands in for which
 
@@ -125,7 +126,7 @@ def _execute(job: PathJob, load: Load, folder: Path, log: MemoryHandler) -> int:
         if began:
             logger.exception("stopped by a bug; what was done is kept in %s", folder)
         raise
-    failed = assemble(folder, job.sink.formats)
+    failed = assemble(folder, job.sink.formats).failed
     with replacing(folder / SUMMARY) as file:
         file.write((json.dumps(vars(summary), indent=2) + "\n").encode())
     logger.info("%s", summary)
@@ -143,7 +144,7 @@ def check_folder(job: PathJob, folder: Path) -> None:
     Raises:
         SettingsError: it is.
     """
-    check_ours(folder, [*_FILES, PARTS, TXT])
+    check_ours(folder, [*_FILES, PARTS, *FOLDERS])
     if any((folder / PARTS).glob("part-*")) and not job.fresh:
         raise SettingsError(
             f"output '{folder}' already holds results. Choose another folder, or give fresh=true, "
@@ -196,7 +197,7 @@ def anywhere(job: Job) -> Job:
 
 def clear_run(folder: Path) -> None:
     """Delete what a run wrote, and the folder itself if that was all it held."""
-    clear_txt(folder)
+    clear_files(folder)
     for part in (folder / PARTS).glob("*part-*"):  # half-written ones too
         part.unlink()
     for name in _FILES:

@@ -24,7 +24,10 @@ class Format(Enum):
     """How results are laid out for their reader."""
 
     txt = "txt"
+    srt = "srt"
+    vtt = "vtt"
     jsonl = "jsonl"
+    csv = "csv"
     parquet = "parquet"
 
 
@@ -33,7 +36,8 @@ class SinkSettings:
     """What is made of the results."""
 
     formats: list[Format] = setting(
-        [Format.txt, Format.jsonl], "txt: a file an item; jsonl, parquet: one table"
+        [Format.txt, Format.jsonl],
+        "txt, srt, vtt (subtitles): a file an item; jsonl, csv, parquet: one table",
     )
 
 

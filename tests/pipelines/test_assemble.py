@@ -1,13 +1,14 @@
+import csv
 import json
+import logging
+import re
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from pipelines.assemble import assemble, clear_txt, txt_names
+from pipelines.assemble import Assembled, assemble
 from stages.model import Load
 from stages.row import Row, light_row
 from stages.write import PARTS, Format, SinkSettings, Write
@@ -62,7 +63,7 @@ def tree(folder: Path) -> dict[str, str]:
 
 def test_an_item_is_a_line_with_all_that_is_known_of_it(tmp_path: Path) -> None:
     commit(tmp_path, [done("a.wav", " hello\n", note="cut at 1 tokens")])
-    assert assemble(tmp_path, [Format.jsonl]) == 0
+    assert assemble(tmp_path, [Format.jsonl]) == Assembled(items=1)
     assert lines(tmp_path / "results.jsonl") == [
         {
             "item": "a.wav",
@@ -98,30 +99,30 @@ def test_items_are_in_the_order_of_the_source(tmp_path: Path) -> None:
 
 def test_a_segment_that_was_committed_twice_counts_once_the_later_one(tmp_path: Path) -> None:
     commit(tmp_path, [done("a", "old"), bad("b", 1)], [done("a", "new"), bad("b", 1)])
-    assert assemble(tmp_path, EVERY) == 1
+    assert assemble(tmp_path, EVERY) == Assembled(items=2, failed=1)
     assert texts(tmp_path) == {"a": "new", "b": None}
 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_good_segment_counts_before_a_failed_one(tmp_path: Path, order: int) -> None:
     commit(tmp_path, *[[done("a", "good")], [bad("a")]][::order])
-    assert assemble(tmp_path, [Format.jsonl]) == 0
+    assert assemble(tmp_path, [Format.jsonl]).failed == 0
     assert texts(tmp_path) == {"a": "good"}
 
 
 def test_failures_are_listed_with_stage_and_message(tmp_path: Path) -> None:
-    commit(tmp_path, [done("a", "x"), bad("b", 1), bad("c", 2, segment=3)])
-    assert assemble(tmp_path, []) == 2
+    commit(tmp_path, [done("a", "x"), bad("b", 1), done("c", "y", 2), bad("c", 2, segment=1)])
+    assert assemble(tmp_path, []).failed == 2
     assert lines(tmp_path / "failures.jsonl") == [
         {"item": "b", "segment": 0, "stage": "read", "message": "broken"},
-        {"item": "c", "segment": 3, "stage": "read", "message": "broken"},
+        {"item": "c", "segment": 1, "stage": "read", "message": "broken"},
     ]
     assert not (tmp_path / "results.jsonl").exists()
 
 
 def test_an_item_with_a_failed_segment_keeps_the_others_and_says_so(tmp_path: Path) -> None:
     commit(tmp_path, [done("a", "one"), bad("a", segment=1), done("a", "three", segment=2)])
-    assert assemble(tmp_path, EVERY) == 1
+    assert assemble(tmp_path, EVERY).failed == 1
     (item,) = lines(tmp_path / "results.jsonl")
     assert item["text"] == "one three"
     assert item["error"] == {"stage": "read", "message": "broken"}
@@ -154,6 +155,42 @@ def test_assembling_again_gives_the_same_and_leaves_nothing_old(tmp_path: Path) 
     assert set(tree(tmp_path / "txt")) == {"day/a.wav.txt", "day/a.mp3.txt", "b.txt"}
 
 
+# Items that are not whole
+
+
+def test_an_item_counts_when_all_its_segments_are_there(tmp_path: Path) -> None:
+    commit(tmp_path, [done("whole", "x"), done("b", "one", 1, last=False), done("b", "3", 1, 2)])
+    assert assemble(tmp_path, EVERY) == Assembled(items=1, incomplete=1)
+    assert texts(tmp_path) == {"whole": "x"}
+    assert set(tree(tmp_path / "txt")) == {"whole.txt"}
+    commit(tmp_path, [done("b", "two", 1, 1, last=False)])
+    assert assemble(tmp_path, EVERY) == Assembled(items=2)
+    assert texts(tmp_path) == {"whole": "x", "b": "one two 3"}
+
+
+def test_an_item_whose_last_segment_is_to_come_is_in_no_output(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    half = {**bad("a", 0, 1), "last": False}
+    commit(tmp_path, [done("a", "one", last=False), Row(**half)])  # type: ignore[typeddict-item]
+    assert assemble(tmp_path, EVERY) == Assembled(incomplete=1)
+    assert caplog.messages == ["1 items are incomplete, and left out until they are whole"]
+    for name in ("failures.jsonl", "results.jsonl"):
+        assert (tmp_path / name).read_text() == ""
+    assert pq.ParquetFile(tmp_path / "results.parquet").metadata.num_rows == 0
+    assert not {"txt", "srt", "vtt"} & {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_failed_segment_may_be_the_last(tmp_path: Path) -> None:
+    commit(tmp_path, [done("a", "one", last=False), bad("a", segment=1)])
+    assert assemble(tmp_path, [Format.jsonl]) == Assembled(items=1, failed=1)
+    assert texts(tmp_path) == {"a": "one"}
+
+
+# Parts
+
+
 def test_half_written_parts_are_passed_over(tmp_path: Path) -> None:
     commit(tmp_path, [done("a", "x")])
     (tmp_path / PARTS / ".part-9.parquet.half").write_bytes(b"half")
@@ -162,7 +199,7 @@ def test_half_written_parts_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_a_run_without_parts_is_assembled_to_nothing(tmp_path: Path) -> None:
-    assert assemble(tmp_path, EVERY) == 0
+    assert assemble(tmp_path, EVERY) == Assembled()
     assert (tmp_path / "results.jsonl").read_text() == ""
     assert pq.ParquetFile(tmp_path / "results.parquet").metadata.num_rows == 0
 
@@ -174,48 +211,137 @@ def test_a_folder_that_is_called_like_a_setting_adds_no_column(tmp_path: Path) -
     assert "nested" not in pq.ParquetFile(folder / "results.parquet").schema_arrow.names
 
 
-@pytest.mark.parametrize(
-    ("items", "names"),
-    [
-        (["a.wav", "b/c.mp3"], ["a.txt", "b/c.txt"]),
-        (["a.wav", "a.mp3", "b.wav"], ["a.wav.txt", "a.mp3.txt", "b.txt"]),
-        (["A.wav", "a.mp3"], ["A.wav.txt", "a.mp3.txt"]),
-        (["v1.5", "a.b.wav"], ["v1.5.txt", "a.b.txt"]),
-        (["../x", "/etc/passwd", "a/../../b"], ["__/x.txt", "_/etc/passwd.txt", "a/__/__/b.txt"]),
-        (["a\\b", "c:d", "e\0f\n"], ["a_b.txt", "c_d.txt", "e_f_.txt"]),
-        (["", ".", "a/"], ["_.txt", "_-2.txt", "a/_.txt"]),
-        (["a", "a.txt/b"], ["a-2.txt", "a.txt/b.txt"]),
-        (["a:b", "a_b", "a?b"], ["a_b.txt", "a_b-2.txt", "a_b-3.txt"]),
-        (["x" * 300 + ".wav"], ["x" * 200 + ".txt"]),
-    ],
-)
-def test_every_item_has_a_file_of_its_own_below_the_folder(
-    items: list[str], names: list[str]
+# Formats
+
+
+def test_every_recording_has_subtitles_and_one_without_speech_has_none_in_them(
+    tmp_path: Path,
 ) -> None:
-    assert list(txt_names(items).values()) == names
+    commit(tmp_path, [done("day/a.wav", "one", last=False), done("day/a.wav", "two", segment=1)])
+    commit(tmp_path, [done("b.wav", "", 1), bad("c.wav", 2)])
+    assemble(tmp_path, [Format.srt, Format.vtt])
+    assert tree(tmp_path / "srt") == {
+        "day/a.srt": "1\n00:00:00,000 --> 00:00:01,000\none\n\n"
+        "2\n00:00:01,000 --> 00:00:02,000\ntwo\n\n",
+        "b.srt": "",
+    }
+    assert tree(tmp_path / "vtt") == {
+        "day/a.vtt": "WEBVTT\n\n1\n00:00:00.000 --> 00:00:01.000\none\n\n"
+        "2\n00:00:01.000 --> 00:00:02.000\ntwo\n\n",
+        "b.vtt": "WEBVTT\n\n",
+    }
 
 
-PIECES = st.sampled_from(["a", "A", "..", ".", "", "a.wav", "a.txt", "~", "\\", "é" * 150, "\n"])
+def test_what_has_no_times_has_no_subtitles_and_the_log_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    commit(tmp_path, [done(f"{n}.png", "a cow", n, start_s=None, end_s=None) for n in range(3)])
+    assemble(tmp_path, EVERY)
+    (said,) = caplog.messages
+    assert re.match("no srt or vtt: none of 3 items has times. .* Ask for other sink.formats", said)
+    assert not {"srt", "vtt"} & {path.name for path in tmp_path.iterdir()}
+    assert len(tree(tmp_path / "txt")) == 3
 
 
-@given(st.lists(st.lists(PIECES, max_size=4).map("/".join), unique=True, max_size=6))
-def test_whatever_items_are_called_their_files_can_be_written(items: list[str]) -> None:
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name).resolve()
-        for item, file in txt_names(items).items():
-            path = folder / "txt" / file
-            assert (folder / "txt") in path.resolve().parents
-            path.parent.mkdir(parents=True, exist_ok=True)
-            assert not path.exists()
-            path.write_text(item)
+@pytest.mark.parametrize("formats", [[Format.txt], [Format.srt]])
+def test_nothing_is_said_of_subtitles_that_nobody_asked_for_or_that_some_item_has(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, formats: list[Format]
+) -> None:
+    commit(tmp_path, [done("a.png", "a cow", start_s=None, end_s=None)])
+    if Format.srt in formats:
+        commit(tmp_path, [done("a.wav", "moo", 1)])
+    assemble(tmp_path, formats)
+    assert caplog.messages == []
 
 
-def test_text_files_that_no_assembly_wrote_are_left_alone(tmp_path: Path) -> None:
+def test_formats_that_are_not_asked_for_again_are_taken_away(tmp_path: Path) -> None:
     commit(tmp_path, [done("day/a.wav", "one")])
     assemble(tmp_path, EVERY)
-    mine = tmp_path / "txt/day/notes.txt"
-    mine.write_text("mine")
-    clear_txt(tmp_path)
-    assert tree(tmp_path / "txt") == {"day/notes.txt": "mine"}
+    for mine in ("txt/day/notes.txt", "results.txt"):
+        (tmp_path / mine).write_text("mine")
+    assemble(tmp_path, [Format.csv])
+    assert {name for name in tree(tmp_path) if not name.startswith("results/")} == {
+        "txt/day/notes.txt",
+        "results.txt",
+        "failures.jsonl",
+        "results.csv",
+    }
+    assert not (tmp_path / "srt").exists()
+
+
+def test_a_file_that_is_there_already_keeps_its_name(tmp_path: Path) -> None:
+    (tmp_path / "srt").mkdir()
+    (tmp_path / "srt/a.srt").write_text("mine")
+    commit(tmp_path, [done("a.wav", "one")])
+    for _ in range(2):
+        assemble(tmp_path, EVERY)
+        assert set(tree(tmp_path / "txt")) == {"a-2.txt"}
+        assert set(tree(tmp_path / "srt")) == {"a.srt", "a-2.srt"}
+        assert (tmp_path / "srt/a.srt").read_text() == "mine"
+
+
+def csv_rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "results.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_csv_table_holds_the_same_as_the_lines(tmp_path: Path) -> None:
+    commit(tmp_path, [done("a", 'say "hi",\nZoë', note="short"), bad("b", 1)])
+    assemble(tmp_path, EVERY)
+    good, failed = csv_rows(tmp_path)
+    line, _ = lines(tmp_path / "results.jsonl")
+    assert good == {
+        "item": "a",
+        "text": 'say "hi",\nZoë',
+        "segments": json.dumps(line["segments"], ensure_ascii=False),
+        "size": "small",
+        "note": "short",
+        "reference": "r",
+        "extra": '{"speaker": "Zoë"}',
+        "error_stage": "",
+        "error_message": "",
+    }
+    assert (failed["text"], failed["error_stage"], failed["error_message"]) == (
+        "",
+        "read",
+        "broken",
+    )
+    assert (tmp_path / "results.csv").read_bytes().startswith(b"item,text,segments,")
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("+1 is more", "'+1 is more"),
+        ("- Yes. - No.", "'- Yes. - No."),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\uff1d1+1", "'\uff1d1+1"),
+        ("'=1", "''=1"),
+        ("''=1", "'''=1"),
+        ("-12.5", "-12.5"),
+        ("+39", "+39"),
+        ("'tis 1 = 1", "'tis 1 = 1"),
+        ("a = b", "a = b"),
+    ],
+)
+def test_no_text_is_a_formula_to_a_spreadsheet_and_none_is_lost(
+    tmp_path: Path, text: str, cell: str
+) -> None:
+    commit(tmp_path, [done(text, text)])
+    assemble(tmp_path, EVERY)
+    (row,) = csv_rows(tmp_path)
+    assert (row["item"], row["text"]) == (cell, cell)
+    assert re.sub("^'(?='*[=+@\uff1d-])", "", cell) == text
+    assert texts(tmp_path) == {text: text}
+    (table,) = pq.ParquetFile(tmp_path / "results.parquet").read().to_pylist()
+    assert table["text"] == text
+
+
+def test_a_table_of_more_items_than_are_held_at_once_has_them_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.sinks._AT_ONCE", 2)
+    commit(tmp_path, [done(str(n), "x", n) for n in range(5)])
+    assemble(tmp_path, [Format.parquet])
+    assert pq.ParquetFile(tmp_path / "results.parquet").read()["item"].to_pylist() == list("01234")

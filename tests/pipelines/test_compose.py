@@ -254,7 +254,9 @@ def test_a_wrong_choice_is_answered_with_the_choices_and_the_nearest() -> None:
         "Did you mean precision=bfloat16?"
     )
     assert "one of auto, 256, 512, 768" in refusal("model=m", "resize.resolution=300")
-    assert "each one of txt, jsonl, parquet" in refusal("model=m", "sink.formats=[txt,doc]")
+    assert "each one of txt, srt, vtt, jsonl, csv, parquet" in refusal(
+        "model=m", "sink.formats=[txt,doc]"
+    )
 
 
 def test_float16_is_refused_with_the_reason() -> None:

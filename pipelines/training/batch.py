@@ -32,7 +32,7 @@ class Batch:
     shown: Tensor  # the same as the decoder reads it: some tokens of the answer are wrong
     positions: Tensor  # int64 [batch, seq], -1 for padding
     answers: Tensor  # bool [batch, seq], True at answer tokens, the closing one included
-    spelt: Tensor  # int64 [batch, seq], letters of the answer said up to and with each token
+    spelt: Tensor  # int64 [batch, seq], letters said up to and with each token; 0 without clips
     mels: Tensor | None = None  # [batch, frames, bins]
     lengths: Tensor | None = None  # int64 [batch], frames of each clip
     phones: list[str | None] = field(default_factory=list)  # of each clip's frames
@@ -88,7 +88,8 @@ class Collator:
             batch.shown[row, :length] = torch.tensor(prompt + shown)
             batch.positions[row, :length] = torch.arange(length)
             batch.answers[row, len(prompt) : length] = True
-            batch.spelt[row, len(prompt) : length] = torch.tensor(self._spelt(answer))
+            if batch.kind is Kind.audio:
+                batch.spelt[row, len(prompt) : length] = torch.tensor(self._spelt(answer))
         if batch.kind is Kind.audio:
             clips = [self._clip(e, seed) for e, seed in zip(examples, seeds, strict=True)]
             mels = [mel for mel, _ in clips]

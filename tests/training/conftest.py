@@ -7,11 +7,17 @@ from typing import Any
 
 import pytest
 
+from gemma3n.audio.mel import MelConfig
 from gemma3n.choices import Precision
+from gemma3n.config import Config
+from gemma3n.tokenizer import Tokenizer
 from pipelines.settings import BatchSettings, LossSettings, RateSettings, TrainJob
+from pipelines.training.batch import Collator
+from pipelines.training.examples import Kind
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 MakeJob = Callable[..., TrainJob]
+PROMPTS = {Kind.audio: "Transcribe: <audio>", Kind.image: "<image>"}
 
 
 @pytest.fixture
@@ -54,3 +60,10 @@ def make_job(tmp_path: Path, checkpoint_folder: Path) -> MakeJob:
         )
 
     return make
+
+
+@pytest.fixture
+def collate(checkpoint_folder: Path) -> Collator:
+    config = Config.from_folder(checkpoint_folder)
+    tokenizer = Tokenizer(checkpoint_folder, config)
+    return Collator(tokenizer, MelConfig(), 256, PROMPTS)

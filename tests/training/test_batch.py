@@ -7,27 +7,17 @@ import pytest
 import torch
 
 from gemma3n import SettingsError
-from gemma3n.audio.mel import MelConfig
 from gemma3n.config import Config
-from gemma3n.tokenizer import Tokenizer
+from gemma3n.losses.ctc import letters
 from pipelines.settings import TrainJob
 from pipelines.training.batch import Collator
 from pipelines.training.examples import Example, Kind, fitting, read_examples
-
-PROMPTS = {Kind.audio: "Transcribe: <audio>", Kind.image: "<image>"}
 
 
 @pytest.fixture
 def examples(make_job: Callable[..., TrainJob]) -> dict[Kind, list[Example]]:
     found = read_examples(make_job("unused").train)
     return {kind: [example for example in found if example.kind is kind] for kind in Kind}
-
-
-@pytest.fixture
-def collate(checkpoint_folder: Path) -> Collator:
-    config = Config.from_folder(checkpoint_folder)
-    tokenizer = Tokenizer(checkpoint_folder, config)
-    return Collator(tokenizer, MelConfig(), 256, PROMPTS)
 
 
 def test_a_row_is_its_chat_prompt_and_the_answer_with_its_closing_token(
@@ -42,6 +32,17 @@ def test_a_row_is_its_chat_prompt_and_the_answer_with_its_closing_token(
         assert str(example.prompt) in collate.tokenizer.decode(asked)
         real = batch.positions[row][batch.positions[row] >= 0]
         assert real.tolist() == list(range(len(real)))
+
+
+def test_a_clip_s_tokens_know_how_many_letters_are_said_with_them(
+    collate: Collator, examples: dict[Kind, list[Example]]
+) -> None:
+    batch = collate(examples[Kind.audio], "")
+    for row, example in enumerate(examples[Kind.audio]):
+        said = batch.spelt[row][batch.answers[row]].tolist()
+        assert said == sorted(said)
+        assert said[-1] == len(letters(example.answer))
+        assert not batch.spelt[row][~batch.answers[row]].any()
 
 
 def test_media_get_the_prompt_of_their_kind_and_their_places(

@@ -88,7 +88,7 @@ class Checkpoint:
     def __init__(
         self, folder: str | Path, parts: Collection[str] = PARTS, bring: bool = True
     ) -> None:
-        name = pinned(folder) if isinstance(folder, str) else folder
+        name = pinned(folder)
         self.folder = checkpoint_folder(name)
         self.config = Config.from_folder(self.folder)
         self.entries: dict[str, Entry] = {}
@@ -150,6 +150,20 @@ class Checkpoint:
             f"'{self.folder}' holds no *.safetensors, only safetensors weights are read. "
             "Download the checkpoint's weights, or convert them."
         )
+
+
+def bring_weights(name: str, parts: Collection[str] = PARTS) -> None:
+    """Bring a checkpoint's weights from the hub; of one that is not on it nothing is read.
+
+    Args:
+        name: of the checkpoint, see `named.py`.
+        parts: of text, vision and audio that are wanted.
+
+    Raises:
+        SettingsError: as `Checkpoint` does.
+    """
+    if hub.repository(name) is not None:
+        Checkpoint(name, parts)
 
 
 def _shards(index: Path, parts: Collection[str]) -> set[str]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from gemma3n.errors import SettingsError
 from gemma3n.hub_errors import UnreachableError, asked, explained, lacks
+from gemma3n.readable import bytes_text
 
 logger = logging.getLogger(__name__)
 
@@ -210,12 +211,8 @@ def _check_space(hub: ModuleType, repository: Repository, size: int) -> None:
     free = shutil.disk_usage(there).free
     if size > free:
         raise SettingsError(
-            f"'{repository}' needs {_readable(size)} more in '{cache}', and its disk has "
-            f"{_readable(free)} free. Make room, or set HF_HOME to a folder on a larger disk."
+            f"'{repository}' needs {bytes_text(size)} more in '{cache}', and its disk has "
+            f"{bytes_text(free)} free. Make room, or set HF_HOME to a folder on a larger disk."
         )
     if size:
-        logger.info("%s: %s come to '%s'", repository, _readable(size), cache)
-
-
-def _readable(size: int) -> str:
-    return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.2f} MB"
+        logger.info("%s: %s come to '%s'", repository, bytes_text(size), cache)

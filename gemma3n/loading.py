@@ -60,9 +60,9 @@ def load(
         raise SettingsError(
             f"nested={nested!r} and budget_gb={budget_gb:g} both choose a size. Give one of them."
         )
-    name = pinned(folder) if isinstance(folder, str) else folder
-    chosen = _chosen_parts(checkpoint_folder(name), parts)
-    checkpoint = Checkpoint(name, chosen)
+    folder = pinned(folder)
+    chosen = _chosen_parts(checkpoint_folder(folder), parts)
+    checkpoint = Checkpoint(folder, chosen)
     if budget_gb is not None:
         name = str(dtype).removeprefix("torch.")
         nested = largest_within(budget_gb, checkpoint, chosen, name, ple)

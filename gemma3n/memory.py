@@ -9,6 +9,7 @@ from gemma3n.checkpoint import PARTS, PLE_TABLE, Checkpoint, cut, is_unused_kv
 from gemma3n.config import SLIDING, TextConfig
 from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize, named_sizes, resolve_size
+from gemma3n.readable import bytes_text
 
 BYTES_PER_WEIGHT = {"float32": 4, "bfloat16": 2}
 GB = 1e9
@@ -93,14 +94,10 @@ def largest_within(
         smallest = min(needs, key=needs.__getitem__)
         raise SettingsError(
             f"nested.budget_gb={budget_gb:g}, but the smallest size '{smallest}' needs "
-            f"{_readable(needs[smallest])} with {', '.join(parts)}. Raise the budget, leave parts "
+            f"{bytes_text(needs[smallest])} with {', '.join(parts)}. Raise the budget, leave parts "
             "out, or choose a lower precision."
         )
     return resolve_size(max(fitting, key=needs.__getitem__), checkpoint.config)
-
-
-def _readable(size: int) -> str:
-    return f"{size / GB:.2f} GB" if size >= 0.1 * GB else f"{size / 1e6:.2f} MB"
 
 
 def kv_cache_bytes(

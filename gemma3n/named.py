@@ -26,7 +26,7 @@ def checkpoint_folder(name: str | Path) -> Path:
     return Path(name) if repository is None else hub.describe(repository)
 
 
-def pinned(name: str) -> str:
+def pinned(name: str | Path) -> str | Path:
     """The same checkpoint; a name on the hub with the commit that it means now.
 
     Raises:
@@ -43,5 +43,5 @@ def lasting(name: str) -> str:
         SettingsError: as `pinned` does.
     """
     if name == NANO or hub.repository(name) is not None:
-        return pinned(name)
+        return str(pinned(name))
     return str(Path(name).absolute())

@@ -48,7 +48,7 @@ def slice_checkpoint(folder: str | Path, nested: str | NestedSize, output: str |
             f"output='{output}' exists and is not an empty folder. Choose another name, or "
             "empty it."
         )
-    name = pinned(folder) if isinstance(folder, str) else folder
+    name = pinned(folder)
     size = resolve_size(nested, Config.from_folder(checkpoint_folder(name)))
     checkpoint = Checkpoint(name)
     if (repository := hub.repository(name)) is not None:

@@ -1,7 +1,6 @@
 """Committed parts -> every segment once, item by item, in memory that does not grow with them."""
 
 import logging
-import sqlite3
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
 from itertools import groupby
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stages.scratch import scratch_database
 from stages.write import PARTS, part_schema
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,6 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 1000  # rows that are looked up together
 # Tables of rows that were read last: parts are nearly in order, so the next rows are in them too.
 _KEPT_BYTES, _KEPT_TABLES = 32 * 2**20, 512
-_INDEX_KIB = 16 * 1024  # of the index in memory; the rest of it is on disk
 
 
 class Listed(NamedTuple):
@@ -47,9 +46,7 @@ class Committed:
         self._kept: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
         self._kept_bytes = 0
         self._parts = part_files(folder)
-        self._index = sqlite3.connect("")  # a file that nobody sees and that goes with us
-        self._index.execute("PRAGMA journal_mode = OFF")
-        self._index.execute(f"PRAGMA cache_size = -{_INDEX_KIB}")
+        self._index = scratch_database()
         self._index.execute(_ROWS)
         for number, part in enumerate(self._parts):
             self._add(number, part)

@@ -66,7 +66,7 @@ def cues(segments: Sequence[dict[str, Any]]) -> list[Cue]:
     Returns:
         One after the other, none overlaps the next. A segment without text has none.
     """
-    timed = [s for s in segments if s["start_s"] is not None and s["end_s"] is not None]
+    timed = filter(is_timed, segments)
     said = [(segment, units) for segment in timed if (units := _units(segment["text"]))]
     borders = _borders([segment for segment, _ in said])
     found: list[Cue] = []
@@ -76,6 +76,11 @@ def cues(segments: Sequence[dict[str, Any]]) -> list[Cue]:
             first = max(cue.start_ms, found[-1].end_ms) if found else cue.start_ms
             found.append(Cue(first, max(cue.end_ms, first + 1), cue.lines))
     return found
+
+
+def is_timed(segment: dict[str, Any]) -> bool:
+    """Whether a segment says when it is."""
+    return segment["start_s"] is not None and segment["end_s"] is not None
 
 
 def _borders(segments: Sequence[dict[str, Any]]) -> list[tuple[int, int]]:

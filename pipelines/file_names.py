@@ -1,12 +1,12 @@
 """Items -> names of their files: below one folder, each its own, whatever the items are called."""
 
-import sqlite3
 import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 from typing import Any
 
 from stages.media import kind_of
+from stages.scratch import scratch_database
 
 _LONGEST_NAME = 200  # bytes; file systems allow 255, and endings come on top
 _LONGEST_PATH = 1000  # bytes; systems allow 4096 and less, and the run folder comes before
@@ -34,8 +34,7 @@ class FileNames:
         """
         self._endings = tuple(endings)
         self._exists = exists
-        self._index = sqlite3.connect("")  # a file that nobody sees and that goes with us
-        self._index.execute("PRAGMA journal_mode = OFF")
+        self._index = scratch_database()
         self._index.executescript(_TABLES)
         for item in items:
             self._list(item)

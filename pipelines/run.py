@@ -12,7 +12,7 @@ from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import TypeVar
 
-from gemma3n.checkpoint import Checkpoint
+from gemma3n.checkpoint import bring_weights
 from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from gemma3n.named import lasting
@@ -69,8 +69,7 @@ def run_path(job: PathJob, output: Path | str, command: str = "") -> int:
         check_folder(job, folder)
         job = replace(job, model=job.model.pinned())
         load = model_load(job)
-        # Weights that are on the hub come now, while there is no live line to disturb.
-        Checkpoint(load.folder, load.parts)
+        bring_weights(load.folder, load.parts)  # now, while there is no live line to disturb
         logger.info("%s", command or f"gemma3n {job.job}")
         return _execute(job, load, folder, log)
 

@@ -64,7 +64,7 @@ class ModelSettings:
 
     def pinned(self) -> "ModelSettings":
         """The same checkpoint; one on the hub at the commit that it is now, for a whole job."""
-        return replace(self, path=pinned(self.path))
+        return replace(self, path=str(pinned(self.path)))
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.cues import cues
+from pipelines.cues import cues, is_timed
 from pipelines.item_files import ItemFiles
 from pipelines.items import Item
 from pipelines.subtitles import subtitles
@@ -73,10 +73,9 @@ def _content(item: Item, kind: Format) -> str | None:
         return None
     if kind is Format.txt:
         return f"{item['text']}\n"
-    segments = item["segments"]
-    if not any(s["start_s"] is not None and s["end_s"] is not None for s in segments):
+    if not any(map(is_timed, item["segments"])):
         return None
-    return subtitles(cues(segments), kind.value)
+    return subtitles(cues(item["segments"]), kind.value)
 
 
 @contextmanager

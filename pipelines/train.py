@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gemma3n import hub
-from gemma3n.checkpoint import Checkpoint
+from gemma3n.checkpoint import bring_weights
 from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from gemma3n.named import checkpoint_folder, lasting
@@ -51,8 +50,7 @@ def train(job: TrainJob) -> int:
     output = Path(job.output)
     _check_resumed(job, output)
     Config.from_folder(checkpoint_folder(job.init))
-    if hub.repository(job.init) is not None:
-        Checkpoint(job.init)  # here, and not in each process at once
+    bring_weights(job.init)  # here, and not in each process at once
     output.mkdir(parents=True, exist_ok=True)
     with replacing(output / _CONFIG) as file:
         file.write(to_yaml(job).encode())

@@ -20,6 +20,8 @@ def run_step(stage: Stage, name: str, rows: list[Row]) -> list[Row]:
     """
     if stage.sees_errors:
         return _run(stage, name, rows)
+    if stage.expands:
+        return [made for row in rows for made in expand_step(stage, name, row)]
     results = _results(stage, name, [row for row in rows if not row.get("error")])
     done: list[Row] = []
     for row in rows:
@@ -27,9 +29,29 @@ def run_step(stage: Stage, name: str, rows: list[Row]) -> list[Row]:
     return done
 
 
+def expand_step(stage: Stage, name: str, row: Row) -> Iterator[Row]:
+    """What becomes of one row in a stage that `expands`, as it comes.
+
+    Args:
+        stage: sees a copy of the row.
+        name: of the stage, for the error of a row that it cannot use.
+        row: good or failed; a failed one is passed on.
+    """
+    if row.get("error"):
+        yield row
+        return
+    segment = 0
+    try:
+        for made in stage.expand(row.copy()):
+            yield made
+            segment = made["segment"] + 1
+    except InputError as error:
+        yield _failed(row, name, error) | Row(segment=segment, last=True)
+
+
 def _results(stage: Stage, name: str, rows: list[Row]) -> Iterator[list[Row]]:
     """What becomes of each row."""
-    if len(rows) > 1 and not stage.expands:
+    if len(rows) > 1:
         try:
             done = _run(stage, name, rows)
         except InputError:
@@ -46,7 +68,7 @@ def _results(stage: Stage, name: str, rows: list[Row]) -> Iterator[list[Row]]:
 
 def _run(stage: Stage, name: str, rows: list[Row]) -> list[Row]:
     done = stage([row.copy() for row in rows])
-    if len(done) != len(rows) and not stage.expands:
+    if len(done) != len(rows):
         raise RuntimeError(
             f"stage '{name}' got {len(rows)} rows and returned {len(done)}. "
             "A stage returns every row it gets, in order, unless it says `expands`."

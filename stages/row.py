@@ -1,5 +1,6 @@
 """What travels: every column of the whole path, in order, and the Stage base."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypedDict
 
@@ -31,9 +32,14 @@ class Row(TypedDict, total=False):
     audio_paths: list[str]  # files to read, in the order of their marks in the prompt
     image_paths: list[str]
     prompt: str | None  # this row's own prompt, plain text; None uses the job's
+    task: str | None  # this row's own task, as `fuse.task` spells it; None uses the job's
+    language: str | None  # that its clips are in, as the source spells it
+    turns: str | None  # earlier turns of a chat, as JSON: [{"role": ..., "content": ...}, ...]
     reference: str | None  # what the answer should be, if the manifest knows
     extra: str | None  # all else that the manifest's line says, as one JSON object
+    offset_s: float | None  # where in its file the manifest begins its one clip, in seconds
     stated_s: float | None  # seconds that the manifest gives its one clip
+    stamp: str | None  # what the item's input is; another one means that it has changed
     # What reading it shows.
     start_s: float | None  # seconds in the original file; None for what has no duration
     end_s: float | None
@@ -87,7 +93,12 @@ def light_row(
         prompt=prompt,
         reference=reference,
         extra=extra,
+        task=None,
+        language=None,
+        turns=None,
+        offset_s=None,
         stated_s=None,
+        stamp=None,
         error=None if error is None else {"stage": "read", "message": error},
     )
 
@@ -117,7 +128,7 @@ class Stage:
     takes: ClassVar[tuple[str, ...]] = ()
     adds: ClassVar[tuple[str, ...]] = ()
     drops: ClassVar[tuple[str, ...]] = ()
-    expands: ClassVar[bool] = False  # may return several rows for one; it then gets one at a time
+    expands: ClassVar[bool] = False  # may make several rows of one; then `expand` is what is called
     sees_errors: ClassVar[bool] = False  # rows that carry `error` reach it too
 
     def __init__(self, settings: Any, load: Load) -> None:
@@ -136,6 +147,14 @@ class Stage:
     def __call__(self, rows: list[Row]) -> list[Row]:
         """Transform a batch of rows."""
         raise NotImplementedError
+
+    def expand(self, row: Row) -> Iterator[Row]:
+        """What becomes of one row in a stage that `expands`, as it comes.
+
+        The rows are segments 0, 1, ... of the row's item, and the final one says that it is the
+        `last`. After `InputError` what was yielded stays, and the error is the item's last segment.
+        """
+        yield from self([row])
 
     def close(self) -> None:
         """Finish what the last batch left open."""

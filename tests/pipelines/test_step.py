@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -97,7 +98,7 @@ def test_a_row_may_become_several_in_its_place_or_none_but_the_bad_one_stays_one
     assert [(r["item"], r.get("segment")) for r in rows] == [
         ("2", 0),
         ("2", 1),
-        ("-1", None),
+        ("-1", 0),
         ("3", 0),
         ("3", 1),
         ("3", 2),
@@ -109,6 +110,23 @@ def test_a_stage_that_expands_gets_one_row_at_a_time() -> None:
     rows = run_step(stage, "read", [row(2), row(0), row(1)])
     assert [r["item"] for r in rows] == ["2", "2", "1"]
     assert stage.batches == [1, 1, 1]
+
+
+def test_an_error_in_the_middle_of_an_item_is_its_last_segment() -> None:
+    class Breaks(Double):
+        expands: ClassVar[bool] = True
+
+        def expand(self, row: Row) -> Iterator[Row]:
+            yield {**row, "segment": 0, "last": False}
+            yield {**row, "segment": 1, "last": False}
+            raise InputError("broken from here")
+
+    rows = run_step(Breaks(), "read", [row(2)])
+    assert [(r["segment"], r["last"], bool(r.get("error"))) for r in rows] == [
+        (0, False, False),
+        (1, False, False),
+        (2, True, True),
+    ]
 
 
 def test_a_bug_of_a_stage_is_not_an_error_row() -> None:

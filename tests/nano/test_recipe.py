@@ -17,6 +17,12 @@ def test_each_stage_begins_where_the_one_before_ended_and_warms_up_in_time(share
         assert 0 < run.rate.warmup <= run.steps / 4
 
 
+def test_weights_of_an_earlier_run_go_through_all_stages_once_more() -> None:
+    first, *later = stages(Path("data"), Path("runs"), 0.2, Path("nano"))
+    assert (first.init, first.steps) == ("nano", 600)
+    assert [Path(run.init).parts[0] for run in later] == ["runs"] * 3
+
+
 def test_training_asks_what_the_jobs_ask() -> None:
     joint = list(stages(Path("data"), Path("runs"), 1.0))[-1]
     assert joint.audio_prompt == asked_by("transcribe")

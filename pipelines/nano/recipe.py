@@ -1,8 +1,8 @@
 """The nano checkpoint from its data: towers first, then all parts and nested sizes together.
 
 `python -m pipelines.nano.recipe --data outputs/nano/data --out outputs/nano/runs [--quick]` goes on
-where an earlier call was ended; `--minutes` ends this one in time. Where only weights are left of an
-earlier run, `--init gemma3n/nano --share 0.2` takes them through a fifth of each stage once more.
+where an earlier call was ended; `--minutes` ends this one in time. Where only weights are left of
+an earlier run, `--init gemma3n/nano --share 0.2` takes them through a fifth of each stage again.
 """
 
 import argparse

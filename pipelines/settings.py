@@ -179,17 +179,30 @@ class SliceJob:
     output: str = setting(MISSING, "folder to write; must not exist, or be empty")
 
 
+class Measured(Enum):
+    """What a bench measures."""
+
+    decode = "decode"
+    read = "read"
+    resize = "resize"
+
+
 @dataclass
 class BenchJob:
     """Speed and memory on this machine."""
 
+    what: Measured = setting(
+        Measured.decode,
+        "decode: a checkpoint's load and text; read: wav files to mel; resize: pictures to pixels",
+    )
     model: ModelSettings = field(default_factory=ModelSettings)
     nested: NestedSettings = field(default_factory=NestedSettings)
     precision: Precision = setting(Precision.auto, "number format of the weights when loaded")
     ple: PleSettings = field(default_factory=PleSettings)
     prompt_tokens: int = setting(16, "random tokens of the prompt")
     new_tokens: int = setting(64, "tokens to generate")
-    repeat: int = setting(3, "runs, each in a process of its own")
+    files: int = setting(64, "clips of read, pictures of resize")
+    repeat: int = setting(3, "runs; of decode each in a process of its own")
     json: bool = setting(False, "print JSON instead of a table")
 
 

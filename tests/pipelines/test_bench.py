@@ -25,9 +25,27 @@ def test_a_bench_of_no_checkpoint_is_refused_at_once(capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
+    ("what", "figures"),
+    [
+        ("read", {"times real time"}),
+        ("resize", {"pictures/s", "pictures/s, Pillow", "ours to Pillow"}),
+    ],
+)
+def test_a_bench_of_files_reads_all_of_them(
+    capsys: pytest.CaptureFixture[str], what: str, figures: set[str]
+) -> None:
+    assert main(["bench", f"what={what}", "files=3", "repeat=2", "json=true"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["asked"]["files"] == 3
+    assert [set(run) for run in found["runs"]] == [figures] * 2
+    assert all(value > 0 for run in found["runs"] for value in run.values())
+
+
+@pytest.mark.parametrize(
     ("word", "why"),
     [
         ("repeat=0", "repeat=0; at least 1."),
+        ("files=0", "files=0; at least 1."),
         ("new_tokens=0", "new_tokens=0; at least 1."),
         ("prompt_tokens=0", "prompt_tokens=0; at least 1."),
         ("prompt_tokens=2040", "prompt_tokens and new_tokens: 2104 tokens a row, but this"),

@@ -1,0 +1,37 @@
+"""What a bench found -> a table, or JSON."""
+
+import json
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+
+@dataclass
+class Bench:
+    """The runs of one bench."""
+
+    title: str  # what was measured
+    asked: dict[str, Any]  # with which settings
+    runs: list[dict[str, Any]]  # figures by name: whole numbers are bytes, texts say what it was
+
+    def document(self) -> str:
+        """All of it, as JSON."""
+        return json.dumps({"asked": self.asked, "runs": self.runs}, indent=2) + "\n"
+
+    def table(self) -> Table:
+        """Medians with the lowest and the highest of all runs."""
+        table = Table(title=self.title, box=SIMPLE_HEAD, title_justify="left")
+        table.add_column("what")
+        for name in ("median", "lowest", "highest"):
+            table.add_column(name, justify="right")
+        for what, first in self.runs[0].items():
+            if isinstance(first, str):
+                continue
+            values = [run[what] for run in self.runs]
+            spread = (statistics.median(values), min(values), max(values))
+            is_bytes = isinstance(first, int)
+            table.add_row(what, *(f"{v / 1e6:,.0f} MB" if is_bytes else f"{v:.2f}" for v in spread))
+        return table

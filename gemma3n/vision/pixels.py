@@ -41,5 +41,6 @@ def image_pixels(image: Image.Image, size: int = 768) -> npt.NDArray[np.uint8]:
             f"the image has Pillow mode '{image.mode}', 16 or 32 bits a pixel, which a conversion "
             "would cut off at 255; accepted are 8 bits a channel. Scale it to 8 bits."
         )
-    square = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+    rgb = image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
+    square = rgb.resize((size, size), Image.Resampling.BILINEAR)
     return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))

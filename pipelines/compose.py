@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gemma3n.errors import SettingsError
 from pipelines import catalogue
 from pipelines.catalogue import group_choices
-from pipelines.keys import SHORT, Key, groups_of, keys_of, typed_text
+from pipelines.keys import Key, groups_of, keys_of, short_names, typed_text
 from pipelines.mistakes import example, one_line, refusal, unknown
 
 if TYPE_CHECKING:
@@ -58,12 +58,12 @@ def overrides_of(
     found: list[str] = []
     overrides: list[str] = []
     warnings: list[str] = []
-    groups = groups_of(keys)
+    names = {*keys, *short_names(keys), *groups_of(keys)}
     for word in words:
         match = _OVERRIDE.fullmatch(word)
         # os.path: Path.exists raises on a word longer than a file name may be.
         is_file = os.path.exists(word)  # noqa: PTH110
-        if match is None or (is_file and match[2] not in {*keys, *SHORT, *groups}):
+        if match is None or (is_file and match[2] not in names):
             found.append(word)
             continue
         if is_file:
@@ -113,7 +113,7 @@ def _override(job: str, keys: Mapping[str, Key], match: re.Match[str]) -> str:
     is_group = name in groups_of(keys)
     if is_group and (text.startswith("{") or text in group_choices(name)):
         return f"{name}={text}"
-    key = keys.get(SHORT.get(name, name))
+    key = keys.get(short_names(keys).get(name, name))
     if key is None:
         raise unknown(job, keys, name, match[0])
     return f"{key.name}={_value(key, text)}"

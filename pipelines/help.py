@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.catalogue import group_choices, heading, jobs
 from pipelines.compose import unused_settings
-from pipelines.keys import SHORT, Key, keys_of, typed
+from pipelines.keys import Key, keys_of, short_names, typed
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -45,7 +45,7 @@ def job_help(job: str, config: "DictConfig") -> str:
     from omegaconf import OmegaConf
 
     schema: Any = OmegaConf.get_type(config)
-    defaults: Any = OmegaConf.to_container(config)
+    defaults: Any = OmegaConf.to_container(config, resolve=True)
     unused = unused_settings(config)
     keys = {n: key for n, key in keys_of(schema).items() if n.partition(".")[0] not in unused}
     title, examples = heading(job)
@@ -60,6 +60,8 @@ def job_help(job: str, config: "DictConfig") -> str:
         lines += _settings(keys, keys_of(group, f"{name}."), defaults)
         for choice in group_choices(name):
             lines += _entry(f"{name}={choice}", heading(name, choice)[0])
+        for task, prompts in defaults[name].get("prompts", {}).items():
+            lines += _entry(f"task={task}", prompts[-1])
     return "\n".join(lines) + "\n"
 
 
@@ -101,7 +103,7 @@ def _settings(keys: dict[str, Key], names: Iterable[str], defaults: Any) -> list
     return [
         line
         for name in names
-        for line in _entry(f"{name}={_default(defaults, name)}", _explained(keys[name]))
+        for line in _entry(f"{name}={_default(defaults, name)}", _explained(keys, name))
     ]
 
 
@@ -111,11 +113,12 @@ def _default(defaults: Any, name: str) -> str:
     return "..." if defaults == "???" else typed(defaults)
 
 
-def _explained(key: Key) -> str:
+def _explained(keys: dict[str, Key], name: str) -> str:
     """The setting's line: its choices where the line does not name them, and its short name."""
+    key = keys[name]
     named = all(choice in key.doc for choice in key.choices)
     choices = "" if named else f" ({' | '.join(key.choices)})"
-    short = "".join(f" [or {word}=]" for word, name in SHORT.items() if name == key.name)
+    short = "".join(f" [or {word}=]" for word, full in short_names(keys).items() if full == name)
     return key.doc + choices + short
 
 

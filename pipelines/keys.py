@@ -13,12 +13,15 @@ from enum import Enum
 from typing import Any
 
 # A word that stands for one setting of its group: `nested=small` is `nested.name=small`.
-SHORT = {
+_SHORT = {
     "model": "model.path",
     "nested": "nested.name",
     "ple": "ple.placement",
     "executor": "executor.kind",
     "prompt": "fuse.prompt",
+    "task": "fuse.task",
+    "language": "fuse.language",
+    "to": "fuse.to",
 }
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
@@ -69,6 +72,12 @@ def keys_of(job: type, prefix: str = "") -> dict[str, Key]:
         kind = typing.get_args(hint)[0] if many else hint
         keys[name] = Key(name, kind, many, optional, f.metadata.get("doc", ""))
     return keys
+
+
+def short_names(keys: Iterable[str]) -> dict[str, str]:
+    """Words that stand for one of these keys, less those that are keys themselves."""
+    keys = set(keys)
+    return {word: key for word, key in _SHORT.items() if key in keys and word not in keys}
 
 
 def nearest(word: str, names: Iterable[str]) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from gemma3n.errors import SettingsError
 from pipelines.catalogue import group_choices, heading
-from pipelines.keys import SHORT, Key, groups_of, nearest, typed
+from pipelines.keys import Key, groups_of, nearest, short_names, typed
 
 
 def example(job: str) -> str:
@@ -19,7 +19,7 @@ def unknown(job: str, keys: Mapping[str, Key], name: str, word: str) -> Settings
         inside = " or ".join(f"{key}=" for key in keys if key.startswith(f"{name}."))
         yaml = "".join(f" or {name}={choice}" for choice in group_choices(name))
         return SettingsError(f"'{word}': {name} is a group of settings. Write {inside}{yaml}.")
-    near = nearest(name, [*keys, *(short for short, key in SHORT.items() if key in keys)])
+    near = nearest(name, [*keys, *short_names(keys)])
     hint = f"Did you mean {near}? " if near else ""
     return SettingsError(
         f"'{word}': {job} has no setting {name}. {hint}`gemma3n {job} -h` lists what it has."

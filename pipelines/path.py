@@ -4,14 +4,19 @@ import difflib
 import typing
 from dataclasses import fields
 from importlib.metadata import entry_points
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from gemma3n.chat import Mark, parse_template
-from gemma3n.errors import SettingsError
+from gemma3n.errors import InputError, SettingsError
+from gemma3n.named import NANO
+from pipelines.keys import nearest
 from pipelines.settings import PathJob
+from stages.fuse import FuseSettings
 from stages.manifest import is_manifest
 from stages.model import Load
+from stages.prompts import DEFAULT_TASK, first_filled, places_in
 from stages.read import READ_AS
 from stages.row import HEAVY, Columns, Row, Stage
 
@@ -59,9 +64,9 @@ def stage_class(name: str) -> type[Stage]:
         plugin: type[Stage] = others[name].load()
         return plugin
     known = [*STAGES, *others]
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+    likely = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
     raise SettingsError(
-        f"path names a stage '{name}'; known are {', '.join(known)}. Did you mean '{nearest}'?"
+        f"path names a stage '{name}'; known are {', '.join(known)}. Did you mean '{likely}'?"
     )
 
 
@@ -85,6 +90,10 @@ def build_stage(name: str, job: PathJob, load: Load, folder: Path) -> Stage:
         from stages.write import Write
 
         return Write(job.sink, load, folder)
+    if name == "resize":
+        from stages.resize import Resize
+
+        return Resize(job.resize, load, job.fuse.task)
     stage = stage_class(name)
     return stage(settings_of(job, stage), load)
 
@@ -118,34 +127,82 @@ def check_path(job: PathJob) -> None:
 
 
 def check_prompt(job: PathJob) -> None:
-    """See whether the job's prompt can be asked of any row.
+    """See whether what the job asks can be asked of any row.
 
     Raises:
-        SettingsError: there is none and no manifest that could bring one, or its marks are not
-            those of the media that a row can have.
+        SettingsError: there is no prompt and no manifest that could bring one, its marks are not
+            those of the media that a row can have, no such task, or a language that is asked for
+            and goes nowhere, or the other way round.
     """
     if "fuse" not in job.path:
         return
-    prompt, kinds = job.fuse.prompt, [kind.value for kind in job.source.media]
-    marks = [part for part in parse_template(prompt) if isinstance(part, Mark)]
-    for mark in marks:
-        if mark.name.lower() not in kinds:
-            raise SettingsError(
-                f"the prompt {prompt!r} has {mark.value}, but the job reads "
-                f"{' and '.join(kinds) or 'no files'} (source.media). Leave the mark out."
-            )
+    _check_task(job.fuse)
+    templates, kinds = job.fuse.templates(), [kind.value for kind in job.source.media]
+    for prompt in templates:
+        for mark in _marks(prompt):
+            if mark.name.lower() not in kinds:
+                raise SettingsError(
+                    f"the prompt {prompt!r} has {mark.value}, but the job reads "
+                    f"{' and '.join(kinds) or 'no files'} (source.media). Leave the mark out."
+                )
     if any(is_manifest(Path(path)) for path in job.source.path):
+        _check_languages(job, [*templates, *chain.from_iterable(job.fuse.prompts.values())])
         return
-    if not prompt.strip():
+    if not templates:
         raise SettingsError(
             f"there is no prompt for {job.source.path}. "
             'Set prompt="...", or give a manifest (.jsonl) whose lines have a "prompt".'
         )
-    if len(marks) > 1:
-        raise SettingsError(
-            f"the prompt {prompt!r} has {len(marks)} marks, but a file is a row of its own: one "
-            "clip or one image. Leave one mark, or name several files a row in a manifest (.jsonl)."
-        )
+    for prompt in templates:
+        if (count := len(_marks(prompt))) > 1:
+            raise SettingsError(
+                f"the prompt {prompt!r} has {count} marks, but a file is a row of its own: one "
+                "clip or one image. Leave one mark, or name several files a row in a manifest "
+                "(.jsonl)."
+            )
+    _check_languages(job, templates)
+    try:
+        first_filled(templates, {"language": job.fuse.language, "to": job.fuse.to})
+    except InputError as error:
+        raise SettingsError(str(error)) from error
+
+
+def _marks(prompt: str) -> list[Mark]:
+    return [part for part in parse_template(prompt) if isinstance(part, Mark)]
+
+
+def _check_task(fuse: FuseSettings) -> None:
+    if fuse.task in {DEFAULT_TASK, *fuse.prompts}:
+        return
+    near = nearest(fuse.task, fuse.prompts)
+    raise SettingsError(
+        f"task={fuse.task}, but this job's are {', '.join(fuse.prompts) or 'none'}. "
+        f"{f'Did you mean task={near}?' if near else 'The job generate has all.'}"
+    )
+
+
+def _check_languages(job: PathJob, prompts: list[str]) -> None:
+    """Refuse a language that none of the prompts has a place for."""
+    default, places = FuseSettings(), places_in(prompts)
+    for name in ("language", "to"):
+        value = getattr(job.fuse, name)
+        if value != getattr(default, name) and name not in places:
+            raise SettingsError(
+                f"{name}={value}, but nothing that {job.job} asks has {{{name}}}: {prompts}. Put "
+                f"it in a prompt, prompt='... {{{name}}} ...', or use the job that has it: "
+                "transcribe (language) or translate (language, to)."
+            )
+
+
+def nano_note(job: PathJob) -> str | None:
+    """What who asks nano about languages should know before it answers."""
+    asks = job.fuse.language is not None or "to" in places_in(job.fuse.templates())
+    if job.model.path != NANO or "fuse" not in job.path or not asks:
+        return None
+    return (
+        "nano knows only English and was never asked for a language: what it says will be wrong. "
+        "Name another checkpoint, as in model=google/gemma-3n-E2B-it."
+    )
 
 
 def unused_groups(path: list[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""A job over a source, from its settings to its results: transcribe, caption, generate."""
+"""A job over a source, from its settings to its results, whatever stages are on its path."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ from pipelines.exit_code import DONE, INTERRUPTED, ROWS_FAILED
 from pipelines.item_files import FOLDERS, clear_files
 from pipelines.nested import nested_size
 from pipelines.output import writable
-from pipelines.path import check_path, check_prompt
+from pipelines.path import check_path, check_prompt, nano_note
 from pipelines.progress import Summary
 from pipelines.settings import ExecutorKind, ModelSettings, PathJob, SourceJob
 from stages.media import Media
@@ -71,6 +71,8 @@ def run_path(job: PathJob, output: Path | str, command: str = "") -> int:
         load = model_load(job)
         bring_weights(load.folder, load.parts)  # now, while there is no live line to disturb
         logger.info("%s", command or f"gemma3n {job.job}")
+        if note := nano_note(job):
+            logger.warning("%s", note)
         return _execute(job, load, folder, log)
 
 

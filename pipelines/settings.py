@@ -18,7 +18,7 @@ from stages.encode import EncodeSettings
 from stages.fuse import FuseSettings
 from stages.mel import MelSettings
 from stages.resize import ResizeSettings
-from stages.setting import setting
+from stages.setting import fixed, setting
 from stages.source import SourceSettings
 from stages.write import SinkSettings
 
@@ -125,10 +125,10 @@ class SourceJob:
 
 @dataclass
 class PathJob(SourceJob):
-    """A job that is one pass along the path: transcribe, caption, generate."""
+    """A job that is one pass along the path: transcribe, translate, caption, generate."""
 
     # Set by the YAML that is the job, and by nobody else; its run folders are named after it.
-    job: str = field(default=MISSING, metadata={"fixed": True})
+    job: str = fixed(MISSING)
     path: list[str] = setting(MISSING, "stages in order")
     nested: NestedSettings = field(default_factory=NestedSettings)
     sink: SinkSettings = field(default_factory=SinkSettings)

@@ -19,7 +19,7 @@ class EncodeSettings:
 
 
 class Encode(Stage):
-    """Runs each tower once over all clips and all pictures of a batch."""
+    """Runs a tower once over all clips, and once over all pictures of one size, of a batch."""
 
     settings_type = EncodeSettings
     takes = ("mels", "pixels")
@@ -47,6 +47,11 @@ class Encode(Stage):
     def _encode_images(self, pixels: list[U8]) -> "list[Tensor]":
         import torch
 
-        if not pixels:
-            return []
-        return list(self.model.encode_images(torch.from_numpy(np.stack(pixels))))
+        sizes: dict[tuple[int, ...], list[int]] = {}  # rows of other tasks have other sizes
+        for place, image in enumerate(pixels):
+            sizes.setdefault(image.shape, []).append(place)
+        tokens: dict[int, Tensor] = {}
+        for places in sizes.values():
+            same = torch.from_numpy(np.stack([pixels[place] for place in places]))
+            tokens.update(zip(places, self.model.encode_images(same), strict=True))
+        return [tokens[place] for place in range(len(pixels))]

@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 
-from gemma3n.chat import Mark, Turn, parse_template
-from gemma3n.errors import InputError
+from gemma3n.chat import Mark, Turn
+from gemma3n.errors import InputError, SettingsError
+from stages.languages import language_name
 from stages.model import Load, shared_model
+from stages.prompts import DEFAULT_TASK, check_task, first_filled, places_in
 from stages.row import Row, Stage
-from stages.setting import setting
+from stages.setting import fixed, setting
+from stages.turns import chat_turns
 
 
 @dataclass
@@ -14,24 +17,45 @@ class FuseSettings:
     """What the model is asked."""
 
     prompt: str = setting(
-        "", "asked of every row without a prompt of its own; <audio>, <image> place its media"
+        "",
+        "asked of every row without a prompt or a task of its own, instead of the task's; <audio>, "
+        "<image> place its media, {language} and {to} the settings of that name",
     )
+    task: str = setting(
+        DEFAULT_TASK, "what to do: picks the prompt, and how large pictures are if that is auto"
+    )
+    prompts: dict[str, list[str]] = fixed({})  # by task; the first whose places are known is asked
+    language: str | None = setting(
+        None, "that recordings are in, of rows that do not say: French, or fr"
+    )
+    to: str = setting("English", "language to translate into: Italian, or it")
     chat: bool = setting(True, "ask as a chat turn, as released -it checkpoints expect")
+
+    def __post_init__(self) -> None:
+        for name in ("language", "to"):
+            if (given := getattr(self, name)) is not None:
+                try:
+                    setattr(self, name, language_name(given))
+                except InputError as error:
+                    raise SettingsError(f"fuse.{name}: {error}") from error
+
+    def templates(self) -> list[str]:
+        """What is asked of rows that bring nothing of their own; of several, see `first_filled`."""
+        return [self.prompt] if self.prompt.strip() else self.prompts.get(self.task, [])
 
 
 class Fuse(Stage):
     """Lays out each row's prompt and puts its soft tokens in their places."""
 
     settings_type = FuseSettings
-    reads = ("prompt",)
+    reads = ("prompt", "task", "language", "turns")
     takes = ("audio_tokens", "image_tokens")
     adds = ("token_ids", "embeddings")
     drops = ("audio_tokens", "image_tokens")
 
     def __init__(self, settings: FuseSettings, load: Load) -> None:
         self.model = shared_model(load)
-        self.template = parse_template(settings.prompt)
-        self.chat = settings.chat
+        self.settings = settings
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         from gemma3n.generate import check_length
@@ -40,16 +64,44 @@ class Fuse(Stage):
         context = self.model.config.text.max_position_embeddings
         for row in rows:
             audio, images = row.pop("audio_tokens", []), row.pop("image_tokens", [])
-            content = prompt_content(self.template, row["prompt"], len(audio), len(images))
+            turns = self._turns(row, len(audio), len(images))
             row["token_ids"] = (
-                tokenizer.chat_ids([Turn("user", content)])
-                if self.chat
-                else tokenizer.prompt_ids(content)
+                tokenizer.chat_ids(turns)
+                if self.settings.chat
+                else tokenizer.prompt_ids(turns[0].content)
             )
             # Here, where it costs the other rows of a batch nothing; `decode` would redo them all.
             check_length(len(row["token_ids"]), context)
             row["embeddings"] = self.model.fuse(row["token_ids"], audio, images)
         return rows
+
+    def _turns(self, row: Row, clips: int, images: int) -> list[Turn]:
+        template = self._template(row)
+        if row["turns"] is None:
+            return [Turn("user", prompt_content(template, row["prompt"], clips, images))]
+        if not self.settings.chat:
+            raise InputError(
+                "the row is a chat, but fuse.chat=false asks without turns, as base checkpoints "
+                "know it. Leave that out, or give the row a prompt in place of its turns."
+            )
+        turns = chat_turns(row["turns"], row["prompt"])
+        if not any(isinstance(part, Mark) for turn in turns for part in turn.content):
+            turns[-1].content[:0] = _media(clips, images)
+        check_marks([part for turn in turns for part in turn.content], clips, images)
+        return turns
+
+    def _template(self, row: Row) -> list[str | Mark]:
+        """What is asked of a row unless it brings a prompt or a chat."""
+        settings, task = self.settings, row["task"]
+        if task is not None:
+            check_task(task, settings.prompts)
+        if row["prompt"] is not None or row["turns"] is not None:
+            return []
+        templates = settings.templates() if task is None else settings.prompts[task]
+        language = settings.language
+        if row["language"] is not None and "language" in places_in(templates):
+            language = language_name(row["language"])
+        return first_filled(templates, {"language": language, "to": settings.to})
 
 
 def prompt_content(
@@ -66,7 +118,6 @@ def prompt_content(
     Raises:
         InputError: there is no prompt, or its marks are not as many as the media.
     """
-    media = [Mark.IMAGE] * images + [Mark.AUDIO] * clips
     content: list[str | Mark] = template if own is None else [own]
     if not any(isinstance(part, Mark) for part in content):
         if not "".join(map(str, content)).strip():
@@ -74,11 +125,24 @@ def prompt_content(
                 "there is no prompt, neither the job's nor the row's own. "
                 'Set prompt="...", or add a "prompt" to the line of the manifest.'
             )
-        return [*media, *content]
+        return [*_media(clips, images), *content]
+    check_marks(content, clips, images)
+    return content
+
+
+def check_marks(content: list[str | Mark], clips: int, images: int) -> None:
+    """Refuse a prompt whose marks are not as many as the media.
+
+    Raises:
+        InputError: they are not.
+    """
     for mark, there in ((Mark.IMAGE, images), (Mark.AUDIO, clips)):
         if content.count(mark) != there:
             raise InputError(
                 f"the prompt has {content.count(mark)} {mark.value}, but the row has {there} of "
                 "them. Give one mark each, or none in the whole prompt: then media come first."
             )
-    return content
+
+
+def _media(clips: int, images: int) -> list[str | Mark]:
+    return [*[Mark.IMAGE] * images, *[Mark.AUDIO] * clips]

@@ -1,5 +1,6 @@
 """Images -> pixels of the size the vision tower reads."""
 
+import logging
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -7,8 +8,11 @@ from pathlib import Path
 from gemma3n.errors import SettingsError
 from gemma3n.named import checkpoint_folder
 from stages.model import Load, preprocessor_config
+from stages.prompts import DEFAULT_TASK
 from stages.row import Row, Stage
-from stages.setting import setting
+from stages.setting import fixed, setting
+
+logger = logging.getLogger(__name__)
 
 # By this syntax a name may be a number: `resize.resolution=256` is what people type.
 Resolution = Enum("Resolution", {"auto": "auto", "256": 256, "512": 512, "768": 768})
@@ -22,25 +26,35 @@ class ResizeSettings:
 
     resolution: Resolution = setting(
         Resolution["auto"],
-        "side in pixels: 256, 512, 768, or auto, what the checkpoint was trained on",
+        "side in pixels: 256, 512, 768, or auto, what the task needs and else what the checkpoint "
+        "was trained on",
     )
+    by_task: dict[str, int] = fixed({})  # what auto is; tasks that it does not name need no other
 
 
 class Resize(Stage):
     """Brings each picture to a square of one size, whatever its shape."""
 
     settings_type = ResizeSettings
-    reads = ("images",)
+    reads = ("images", "task")
     adds = ("pixels",)
     drops = ("images",)
 
-    def __init__(self, settings: ResizeSettings, load: Load) -> None:
+    def __init__(self, settings: ResizeSettings, load: Load, task: str = DEFAULT_TASK) -> None:
+        """See `Stage`.
+
+        Args:
+            settings: how large pictures become.
+            load: the model, whose folder says what it was trained on.
+            task: of rows that have none of their own.
+        """
+        self.settings, self.task = settings, task
         chosen = settings.resolution.value
+        self.is_auto = chosen == "auto"
         self.size = (
-            checkpoint_resolution(checkpoint_folder(load.folder))
-            if chosen == "auto"
-            else int(chosen)
+            checkpoint_resolution(checkpoint_folder(load.folder)) if self.is_auto else int(chosen)
         )
+        self.told: set[str] = set()  # tasks whose own size this checkpoint lacks
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         from PIL import Image
@@ -48,9 +62,22 @@ class Resize(Stage):
         from gemma3n.vision.pixels import image_pixels
 
         for row in rows:
+            size = self._size(row["task"] or self.task)
             images = map(Image.fromarray, row.pop("images"))
-            row["pixels"] = [image_pixels(image, self.size) for image in images]
+            row["pixels"] = [image_pixels(image, size) for image in images]
         return rows
+
+    def _size(self, task: str) -> int:
+        """Pixels a side: what the task needs, but no more than the checkpoint was trained on."""
+        wanted = self.settings.by_task.get(task, self.size) if self.is_auto else self.size
+        if wanted > self.size and task not in self.told:
+            self.told.add(task)
+            logger.warning(
+                "task %s wants pictures of %d pixels a side, but this checkpoint was trained on "
+                "%d: they get that. To insist, set resize.resolution=%d",
+                *(task, wanted, self.size, wanted),
+            )
+        return min(wanted, self.size)
 
 
 def checkpoint_resolution(folder: Path) -> int:

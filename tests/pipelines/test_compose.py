@@ -113,6 +113,8 @@ def test_every_example_of_a_job_composes(job: str) -> None:
 def test_every_group_of_conf_belongs_to_a_job_and_composes() -> None:
     conf = Path(__file__).parents[2] / "conf"
     for file in conf.glob("*/*.yaml"):
+        if file.parent.name == "tasks":  # parts that jobs share, and no choice of a user
+            continue
         settings_of("model=m", f"{file.parent.name}={file.stem}")
         assert catalogue.heading(file.parent.name, file.stem)[0].endswith(".")
 
@@ -153,6 +155,30 @@ def test_short_names_stand_for_one_setting_of_their_group() -> None:
     job = settings_of("model=m", "nested=small", "ple=resident", "executor=in_process")
     assert (job.model.path, job.nested.name) == ("m", "small")
     assert job.ple.placement.name == "resident"
+
+
+def test_every_task_of_a_job_has_a_prompt_and_pictures_a_size() -> None:
+    tasks = {job: settings_of(job=job).fuse.prompts for job in ("transcribe", "caption")}
+    assert list(tasks["transcribe"]) == ["transcribe", "translate"]
+    assert list(tasks["caption"]) == ["caption", "ocr", "detection", "default"]
+    every = settings_of(job="generate")
+    assert set(every.fuse.prompts) == {*tasks["transcribe"], *tasks["caption"]} - {"default"}
+    assert every.resize.by_task == {"caption": 256, "detection": 512, "ocr": 768}
+
+
+def test_without_a_task_or_a_language_the_prompts_are_those_that_nano_was_trained_with() -> None:
+    trained = settings_of("init=i", "train=[t]", "output=o", job="train", paths=())
+    heard, seen = settings_of(), settings_of(job="caption")
+    assert heard.fuse.templates()[-1] == trained.audio_prompt
+    assert seen.fuse.templates() == [trained.image_prompt]
+
+
+def test_task_is_a_setting_of_its_own_where_a_job_has_one() -> None:
+    job = settings_of("task=caption", "fuse.task=ocr", job="evaluate")
+    assert (job.task.name, job.fuse.task) == ("caption", "ocr")
+    assert settings_of("task=ocr", job="caption").fuse.task == "ocr"
+    spoken = settings_of("language=fr", "to=it", job="translate").fuse
+    assert (spoken.language, spoken.to) == ("French", "Italian")
 
 
 def test_a_group_takes_a_yaml_by_name_and_single_settings_win() -> None:

@@ -51,7 +51,8 @@ def test_help_of_a_job_shows_examples_first_and_then_every_setting(job: str) -> 
 
 def test_help_shows_the_defaults_of_the_job_and_of_the_schema() -> None:
     text = help_of("transcribe")
-    assert '  fuse.prompt="Transcribe the following speech segment: <audio>"\n' in text
+    assert '  fuse.prompt=""  ' in text
+    assert "  fuse.task=transcribe  " in text
     assert "  source.media=[audio]" in text
     assert "  model.path=nano" in text
     assert "  source.path=...  " in text
@@ -66,11 +67,18 @@ def test_help_names_choices_short_names_and_yaml_of_a_group() -> None:
     assert "  decode=sampling  " in text
 
 
+def test_help_shows_what_each_task_asks() -> None:
+    assert "  task=detection          Find the objects in this picture." in help_of("caption")
+    assert "  task=translate          Translate the following speech" in help_of("translate")
+    assert "[or task=]" in help_of("caption")
+    assert "[or task=]" not in help_of("evaluate")  # there it is a setting itself
+
+
 def test_help_shows_only_the_options_that_a_job_has() -> None:
     assert "-o DIR" in help_of("slice")
     assert "-o DIR" not in help_of("plan")
     for job in catalogue.jobs():
-        saves = job in ("transcribe", "caption", "generate", "evaluate", "train")
+        saves = job in ("transcribe", "translate", "caption", "generate", "evaluate", "train")
         assert ("--from FILE" in help_of(job)) == saves
     assert "[paths]" not in help_of("plan")
     assert "[paths]" in help_of("caption")

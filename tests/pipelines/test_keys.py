@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
-from pipelines.keys import Key, keys_of, nearest, typed
+from pipelines.keys import Key, keys_of, nearest, short_names, typed
 from stages.setting import setting
 
 
@@ -53,6 +53,11 @@ def test_the_nearest_name_is_alike_as_a_whole_or_in_its_last_part() -> None:
     assert nearest("model.pat", names) == "model.path"
     assert nearest("zebra", names) is None
     assert nearest("zebra", []) is None
+
+
+def test_a_short_name_is_of_a_key_that_is_there_and_no_key_itself() -> None:
+    assert short_names(["model.path", "fuse.task"]) == {"model": "model.path", "task": "fuse.task"}
+    assert short_names(["task", "fuse.task"]) == {}
 
 
 def test_values_are_written_as_they_are_typed() -> None:

@@ -9,11 +9,13 @@ import pytest
 
 import pipelines
 from gemma3n.errors import SettingsError
+from pipelines.compose import compose, to_settings
 from pipelines.path import (
     PLUGINS,
     build_stage,
     check_path,
     check_prompt,
+    nano_note,
     settings_of,
     stage_class,
     unused_groups,
@@ -212,6 +214,55 @@ def test_a_prompt_that_may_fit_a_row_is_left_to_the_rows(tmp_path: Path) -> None
     check_prompt(asked("What?", both, "folder"))
     check_prompt(asked("", both, "folder", manifest))
     check_prompt(asked("<audio> or <audio>", [Media.audio], manifest))
+
+
+def tasked(*words: str, job: str = "caption", path: str = "folder") -> PathJob:
+    """A job of conf/ as a command asks for it."""
+    made: PathJob = to_settings(job, compose(job, [f"source.path=[{path}]", *words]))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        (["fuse.task=orc"], r"task=orc, but this job's are caption, ocr, .* mean task=ocr\?"),
+        (["fuse.task=transcribe"], "task=transcribe, but this job's are .* generate has all"),
+        (["fuse.to=Thai"], r"to=Thai, but nothing that caption asks has \{to\}"),
+        (["fuse.language=Thai"], r"language=Thai, but nothing .* or use the job that has it"),
+        (['fuse.prompt="In {language}?"'], r"has \{language\}, and neither the job nor the row"),
+    ],
+)
+def test_a_task_or_a_language_that_means_nothing_is_refused(made: list[str], why: str) -> None:
+    with pytest.raises(SettingsError, match=why):
+        check_prompt(tasked(*made))
+
+
+def test_a_task_or_a_language_that_the_job_knows_is_fine(tmp_path: Path) -> None:
+    for task in ("caption", "ocr", "detection", "default"):
+        check_prompt(tasked(f"fuse.task={task}"))
+    check_prompt(tasked("fuse.to=Thai", "fuse.language=Zulu", job="translate"))
+    check_prompt(tasked("fuse.language=Zulu", job="transcribe"))
+    check_prompt(tasked('fuse.prompt="In {to}, please"', "fuse.to=Thai"))
+    check_prompt(tasked("fuse.task=transcribe", job="generate"))
+    manifest = tmp_path / "rows.jsonl"
+    manifest.touch()
+    # Its rows may be of the task that has it.
+    check_prompt(tasked("fuse.to=Thai", job="transcribe", path=str(manifest)))
+
+
+def test_who_asks_nano_about_languages_is_told_what_it_knows() -> None:
+    note = nano_note(tasked(job="translate"))
+    assert note is not None
+    assert note.startswith("nano knows only English")
+    assert nano_note(tasked("fuse.language=Thai", job="transcribe")) == note
+    assert nano_note(tasked(job="transcribe")) is None
+    assert nano_note(tasked("model.path=other", job="translate")) is None
+
+
+def test_the_jobs_task_reaches_the_pictures(tmp_path: Path) -> None:
+    load = Load(folder="nowhere")
+    stage: Any = build_stage("resize", tasked("fuse.task=ocr"), load, tmp_path)
+    assert stage.task == "ocr"
 
 
 def test_settings_of_stages_that_are_not_on_the_path_are_unused() -> None:

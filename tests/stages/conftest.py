@@ -18,7 +18,8 @@ from stages.model import Load
 
 class FakeTokenizer:
     def chat_ids(self, turns: list[Turn]) -> list[int]:
-        return [2, *self.prompt_ids(turns[0].content)[1:], 9]
+        content = [part for turn in turns for part in turn.content]
+        return [2, *self.prompt_ids(content)[1:], 9]
 
     def prompt_ids(self, content: list[str | Mark]) -> list[int]:
         ids = {Mark.IMAGE: 513, Mark.AUDIO: 529}

@@ -12,8 +12,8 @@ def mel(frames: int) -> Any:
     return np.full((frames, 2), frames, np.float32)
 
 
-def pixels(value: int) -> Any:
-    return np.full((3, 4, 4), value, np.uint8)
+def pixels(value: int, size: int = 4) -> Any:
+    return np.full((3, size, size), value, np.uint8)
 
 
 def test_each_tower_runs_once_a_batch_and_rows_get_their_own(fake_model: Any, load: Load) -> None:
@@ -29,6 +29,16 @@ def test_each_tower_runs_once_a_batch_and_rows_get_their_own(fake_model: Any, lo
     images = [[float(t[0, 0]) for t in row["image_tokens"]] for row in rows]
     assert images == [[], [16.0, 32.0], [64.0]]
     assert all(not {"mels", "pixels"} & set(row) for row in rows)
+
+
+def test_pictures_of_several_sizes_are_encoded_size_by_size_and_stay_in_order(
+    fake_model: Any, load: Load
+) -> None:
+    pictures = [[pixels(1), pixels(1, size=2)], [pixels(2, size=2)], [pixels(3)]]
+    rows = Encode(EncodeSettings(), load)([Row(pixels=own) for own in pictures])
+    assert [[float(t[0, 0]) for t in row["image_tokens"]] for row in rows] == [[16, 4], [8], [48]]
+    sizes = [torch.Size([2, 3, size, size]) for size in (4, 2)]
+    assert fake_model.calls == [("images", size) for size in sizes]
 
 
 def test_a_tower_without_work_does_not_run(fake_model: Any, load: Load) -> None:

@@ -1,4 +1,5 @@
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,21 @@ from gemma3n.errors import SettingsError
 from gemma3n.vision.pixels import image_pixels
 from stages.model import Load
 from stages.resize import Resize, ResizeSettings, Resolution, checkpoint_resolution
-from stages.row import Row
+from stages.row import U8, Row, light_row
+
+BY_TASK = {"caption": 256, "detection": 512, "ocr": 768}
+BLACK = np.zeros((3, 2, 3), np.uint8)
+
+
+def picture_row(*images: U8, task: str | None = None) -> Row:
+    row = light_row("a", image_paths=["a.png"] * len(images))
+    return row | Row(images=list(images), task=task)
+
+
+def sides(stage: Resize, *tasks: str | None) -> list[int]:
+    """Pixels a side of one picture of each task."""
+    rows = stage([picture_row(BLACK, task=task) for task in tasks])
+    return [row["pixels"][0].shape[-1] for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -20,7 +35,7 @@ from stages.row import Row
 def test_pictures_come_out_square_in_the_size_asked_for(name: str, size: int, load: Load) -> None:
     images = [np.zeros((7, 5, 3), np.uint8), np.full((900, 3, 3), 200, np.uint8)]
     stage = Resize(ResizeSettings(Resolution[name]), load)
-    rows = stage([Row(item="a", images=images), Row(item="b", images=[])])
+    rows = stage([picture_row(*images), picture_row()])
     assert [[p.shape for p in row["pixels"]] for row in rows] == [[(3, size, size)] * 2, []]
     assert all("images" not in row for row in rows)
     assert rows[0]["pixels"][1].min() == 200
@@ -28,13 +43,38 @@ def test_pictures_come_out_square_in_the_size_asked_for(name: str, size: int, lo
 
 def test_pixels_are_those_of_the_library(load: Load) -> None:
     image = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
-    (row,) = Resize(ResizeSettings(Resolution["256"]), load)([Row(item="a", images=[image])])
+    (row,) = Resize(ResizeSettings(Resolution["256"]), load)([picture_row(image)])
     np.testing.assert_array_equal(row["pixels"][0], image_pixels(Image.fromarray(image), 256))
 
 
 def test_auto_is_what_the_checkpoint_states(tmp_path: Path) -> None:
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"size": {"height": 512}}))
     assert Resize(ResizeSettings(), Load(folder=str(tmp_path))).size == 512
+
+
+def test_auto_goes_by_the_task_of_the_row_and_else_of_the_job(load: Load) -> None:
+    settings = ResizeSettings(by_task=BY_TASK)
+    tasks = (None, "caption", "detection", "ocr", "transcribe")
+    assert sides(Resize(settings, load), *tasks) == [768, 256, 512, 768, 768]
+    assert sides(Resize(settings, load, "detection"), *tasks) == [512, 256, 512, 768, 768]
+
+
+def test_a_size_that_is_set_is_that_of_every_task(load: Load) -> None:
+    stage = Resize(ResizeSettings(Resolution["512"], BY_TASK), load, "ocr")
+    assert sides(stage, None, "caption", "ocr") == [512, 512, 512]
+
+
+def test_no_task_gets_more_than_the_checkpoint_was_trained_on_and_that_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"size": {"height": 256}}))
+    stage = Resize(ResizeSettings(by_task=BY_TASK), Load(folder=str(tmp_path)))
+    with caplog.at_level(logging.WARNING):
+        assert sides(stage, "ocr", "caption", "ocr") == [256, 256, 256]
+    assert [record.getMessage() for record in caplog.records] == [
+        "task ocr wants pictures of 768 pixels a side, but this checkpoint was trained on 256: "
+        "they get that. To insist, set resize.resolution=768"
+    ]
 
 
 @pytest.mark.parametrize("size", [{"height": 500}, {"height": "x"}, {}, [768]])

@@ -55,7 +55,7 @@ def language_name(given: str) -> str:
     near = difflib.get_close_matches(text.lower(), _NAMES, n=1)
     hint = f" Did you mean {_NAMES[near[0]]}?" if near else ""
     raise InputError(
-        f"language {given!r} is not known; accepted are English names ("
-        f"{', '.join(dict.fromkeys(LANGUAGES.values()))}), also with a word more as in "
-        f"'Brazilian Portuguese', and ISO 639 codes such as fr or pt-BR.{hint}"
+        f"language {given!r} is not known.{hint} Accepted are ISO 639 codes such as fr or pt-BR, "
+        "and English names, also with a word more as in 'Brazilian Portuguese': "
+        f"{', '.join(dict.fromkeys(LANGUAGES.values()))}."
     )

@@ -34,7 +34,7 @@ class Row(TypedDict, total=False):
     prompt: str | None  # this row's own prompt, plain text; None uses the job's
     task: str | None  # this row's own task, as `fuse.task` spells it; None uses the job's
     language: str | None  # that its clips are in, as the source spells it
-    turns: str | None  # earlier turns of a chat, as JSON: [{"role": ..., "content": ...}, ...]
+    turns: str | None  # a chat, as JSON, see `stages/turns.py`; after it comes `prompt`, if any
     reference: str | None  # what the answer should be, if the manifest knows
     extra: str | None  # all else that the manifest's line says, as one JSON object
     offset_s: float | None  # where in its file the manifest begins its one clip, in seconds

@@ -25,7 +25,7 @@ def test_a_language_goes_by_its_english_name_or_its_code(given: str, name: str) 
     [
         ("Frensh", r"Did you mean French\?"),
         ("xx", "such as fr or pt-BR"),
-        ("", "accepted are English names \\(Afrikaans, "),
+        ("", "Brazilian Portuguese': Afrikaans, Am"),
         ("Frenchman's", "is not known"),
     ],
 )

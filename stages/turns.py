@@ -43,19 +43,21 @@ def chat_turns(turns: str, prompt: str | None) -> list[Turn]:
 
 
 def _turn(number: int, raw: Any) -> Turn:
-    if not isinstance(raw, dict) or raw.get("role") not in _ROLES:
-        raise InputError(
-            f"turn {number} is {_shown(raw)}, which has no role of {', '.join(_ROLES)}. "
-            f"Write turns as in {_EXAMPLE}"
-        )
-    content = raw.get("content")
+    match raw:
+        case {"role": str(spelt)} if spelt in _ROLES:
+            role, content = _ROLES[spelt], raw.get("content")
+        case _:
+            raise InputError(
+                f"turn {number} is {_shown(raw)}, which has no role of {', '.join(_ROLES)}. "
+                f"Write turns as in {_EXAMPLE}"
+            )
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
     if not isinstance(parts, list):
         raise InputError(
             f"turn {number} has content={_shown(content)}; accepted are a text and a list of "
             f"parts. Write turns as in {_EXAMPLE}"
         )
-    return Turn(_ROLES[raw["role"]], [_part(number, part) for part in parts])
+    return Turn(role, [_part(number, part) for part in parts])
 
 
 def _part(number: int, raw: Any) -> str | Mark:

@@ -1,8 +1,11 @@
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gemma3n.chat import Mark, Turn
 from gemma3n.config import Config
@@ -65,6 +68,22 @@ def test_a_chat_of_another_form_is_refused_with_how_to_write_it(turns: Any, why:
     text = turns if isinstance(turns, str) else json.dumps(turns)
     with pytest.raises(InputError, match=why):
         chat_turns(text, prompt=None)
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["role", "content", "type", "text"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(turns=ANY | st.lists(st.fixed_dictionaries({"role": st.just("user") | ANY, "content": ANY})))
+def test_whatever_turns_are_they_are_a_chat_or_an_error_of_their_row(turns: Any) -> None:
+    with contextlib.suppress(InputError):
+        assert chat_turns(json.dumps(turns), prompt=None)[-1].role == "user"
 
 
 def test_roles_that_do_not_alternate_are_refused(checkpoint_folder: Path) -> None:

@@ -11,12 +11,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines.compose import compose
+from pipelines.compose import compose, to_settings
 from pipelines.nano.model import write_init
 from pipelines.settings import (
     BatchSettings,
     JointSettings,
     LossSettings,
+    PathJob,
     RateSettings,
     TrainJob,
     Trains,
@@ -102,8 +103,9 @@ def stages(data: Path, out: Path, share: float, init: Path | None = None) -> Ite
 
 
 def asked_by(job: str) -> str:
-    """The prompt of a job, so that training asks what the job will ask."""
-    return str(compose(job).fuse.prompt)
+    """The prompt of a job that knows no language, so that training asks what the job will ask."""
+    settings: PathJob = to_settings(job, compose(job, ["source.path=[.]"]))
+    return settings.fuse.templates()[-1]
 
 
 def sentences(data: Path) -> Iterator[str]:

@@ -6,7 +6,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.committed import Committed
+from pipelines.committed import Committed, Moved
 from pipelines.item_files import FILE_FORMATS, ItemFiles, clear_files
 from pipelines.items import error_of, make_item
 from pipelines.sinks import json_line, open_sink
@@ -29,7 +29,7 @@ class Assembled:
     incomplete: int = 0  # items whose last segments are still to come; they are in no output
 
 
-def assemble(folder: Path, formats: Iterable[Format]) -> Assembled:
+def assemble(folder: Path, formats: Iterable[Format], moved: Iterable[Moved] = ()) -> Assembled:
     """Make items of all segments that were committed, whoever wrote them and in whatever order.
 
     A segment that was committed twice counts once: a good one before a failed one, a later before
@@ -40,13 +40,14 @@ def assemble(folder: Path, formats: Iterable[Format]) -> Assembled:
     Args:
         folder: of the run.
         formats: to write; `failures.jsonl` is written always.
+        moved: how the source lists some of the items by now.
     """
     asked = list(dict.fromkeys(formats))
     clear_files(folder)
     for kind, name in TABLES.items():
         if kind not in asked:
             (folder / name).unlink(missing_ok=True)
-    with closing(Committed(folder)) as committed, ExitStack() as opened:
+    with closing(Committed(folder, moved)) as committed, ExitStack() as opened:
         files = None
         if by_file := [kind for kind in asked if kind in FILE_FORMATS]:
             items = (listed.item for listed in committed.listed())

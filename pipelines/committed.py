@@ -2,7 +2,7 @@
 
 import logging
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -21,6 +21,14 @@ _AT_ONCE = 1000  # rows that are looked up together
 _KEPT_BYTES, _KEPT_TABLES = 32 * 2**20, 512
 
 
+class Moved(NamedTuple):
+    """An item that the source lists otherwise than it was committed last."""
+
+    item: str
+    place: int
+    stamp: str
+
+
 class Listed(NamedTuple):
     """What the index says of an item."""
 
@@ -30,18 +38,30 @@ class Listed(NamedTuple):
     timed: bool  # and start and end
 
 
+class Segment(NamedTuple):
+    """What the index says of a segment."""
+
+    stamp: str  # empty where the source gave none
+    segment: int
+    place: int
+    last: bool
+    good: bool
+
+
 class Committed:
     """All segments of a run folder, whoever committed them and in whatever order.
 
     A segment that was committed twice counts once: a good one before a failed one, a later before
-    an earlier. Items are in the order of the source. Parts that cannot be read are passed over.
+    an earlier. Of an item whose input has changed (its `stamp`), the segments of the latest count.
+    Items are in the order of the source. Parts that cannot be read are passed over.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, moved: Iterable[Moved] = ()) -> None:
         """Index what the parts hold now.
 
         Args:
             folder: of the run.
+            moved: how the source lists some of the items by now.
         """
         self._kept: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
         self._kept_bytes = 0
@@ -50,6 +70,8 @@ class Committed:
         self._index.execute(_ROWS)
         for number, part in enumerate(self._parts):
             self._add(number, part)
+        self._index.execute(_MOVED)
+        self._index.executemany("INSERT INTO moved VALUES (?, ?, ?)", moved)
         self._index.execute(_ITEMS)
         self._index.execute(_FILL_ITEMS)
 
@@ -62,6 +84,14 @@ class Committed:
         select = "SELECT item, complete, good, timed FROM items ORDER BY place, item"
         for item, *flags in self._index.execute(select):
             yield Listed(item, *map(bool, flags))
+
+    def segments(self, item: str) -> list[Segment]:
+        """The segments of an item, in order; those of earlier inputs too."""
+        select = "SELECT stamp, segment, place, last, good FROM segments WHERE item = ?"
+        return [
+            Segment(stamp, number, place, bool(last), bool(good))
+            for stamp, number, place, last, good in self._index.execute(select, (item,))
+        ]
 
     def items(self) -> Iterator[list[dict[str, Any]]]:
         """The segments of each item that is complete, as rows of `part_schema`, in order."""
@@ -82,7 +112,7 @@ class Committed:
     def _rows(self) -> Iterator[dict[str, Any]]:
         # CROSS JOIN: items are gone through in their order and nothing needs sorting.
         wanted = self._index.execute(
-            "SELECT part, part_group, part_row FROM items CROSS JOIN segments USING (item) "
+            "SELECT part, part_group, part_row FROM items CROSS JOIN segments USING (item, stamp) "
             "WHERE complete ORDER BY items.place, items.item, segment"
         )
         while some := wanted.fetchmany(_AT_ONCE):
@@ -162,46 +192,63 @@ _KEY = ("item", "segment", "place", "last")
 
 
 def _keys(table: pa.Table) -> Iterator[tuple[Any, ...]]:
-    columns = (*_KEY, "error_stage", "start_s", "end_s")
+    columns = (*_KEY, "stamp", "error_stage", "start_s", "end_s")
     values = zip(*(table[name].to_pylist() for name in columns), strict=True)
-    for item, segment, place, last, error, start, end in values:
+    for item, segment, place, last, stamp, error, start, end in values:
         good = error is None
         timed = good and start is not None and end is not None
-        yield item, segment, place, last, good, timed
+        yield item, stamp or "", segment, place, last, good, timed
 
 
 _ROWS = """
 CREATE TABLE segments (
-    item TEXT, segment INTEGER, place INTEGER, last INTEGER, good INTEGER, timed INTEGER,
-    part INTEGER, part_group INTEGER, part_row INTEGER,
-    PRIMARY KEY (item, segment)
+    item TEXT, stamp TEXT, segment INTEGER, place INTEGER, last INTEGER, good INTEGER,
+    timed INTEGER, part INTEGER, part_group INTEGER, part_row INTEGER,
+    PRIMARY KEY (item, stamp, segment)
 ) WITHOUT ROWID
 """
 
 _ADD = """
-INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (item, segment) DO UPDATE SET
+INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (item, stamp, segment) DO UPDATE SET
     place = excluded.place, last = excluded.last, good = excluded.good, timed = excluded.timed,
     part = excluded.part, part_group = excluded.part_group, part_row = excluded.part_row
 WHERE excluded.good >= good
 """
 
+_MOVED = """
+CREATE TABLE moved (item TEXT PRIMARY KEY, new_place INTEGER, new_stamp TEXT) WITHOUT ROWID
+"""
+
 # By place, so that items are stored in the order in which they are asked for.
 _ITEMS = """
 CREATE TABLE items (
-    place INTEGER, item TEXT, complete INTEGER, good INTEGER, timed INTEGER,
+    place INTEGER, item TEXT, stamp TEXT, complete INTEGER, good INTEGER, timed INTEGER,
     PRIMARY KEY (place, item)
 ) WITHOUT ROWID
 """
 
 # A row is one of an unbroken 0, 1, 2 ... where as many of its item are before it as it says. Runs
-# may have seen an item at several places, since a source may grow.
+# may have seen an item at several places, since a source may grow. Of several stamps the listed one
+# counts, or else that which was committed last.
 _FILL_ITEMS = """
 INSERT INTO items
-SELECT min(place) AS place, item, max(last AND segment = before), max(good), max(timed)
+SELECT coalesce(new_place, place), item, stamp, complete, good, timed
 FROM (
-    SELECT *, row_number() OVER (PARTITION BY item ORDER BY segment) - 1 AS before FROM segments
+    SELECT found.*, new_place, row_number() OVER (
+        PARTITION BY item ORDER BY stamp IS new_stamp DESC, latest DESC
+    ) AS nth
+    FROM (
+        SELECT item, stamp, min(place) AS place, max(last AND segment = before) AS complete,
+            max(good) AS good, max(timed) AS timed,
+            max((part << 40) + (part_group << 20) + part_row) AS latest
+        FROM (
+            SELECT *, row_number() OVER (PARTITION BY item, stamp ORDER BY segment) - 1 AS before
+            FROM segments
+        )
+        GROUP BY item, stamp
+    ) AS found LEFT JOIN moved USING (item)
 )
-GROUP BY item
-ORDER BY place, item
+WHERE nth = 1
+ORDER BY 1, item
 """

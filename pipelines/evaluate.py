@@ -75,8 +75,8 @@ def evaluate(job: EvaluateJob, command: str = "") -> int:
     rows: list[Scored] = []
     with writable(output) as folder:
         check_ours(folder, [SCORES, ROWS])
-        for size, run in runs.items():
-            check_folder(run, folder / size)
+        for size in runs:
+            check_folder(folder / size)
         for name in (SCORES, ROWS):
             (folder / name).unlink(missing_ok=True)
         for size, run in runs.items():

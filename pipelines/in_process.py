@@ -1,39 +1,49 @@
-"""The path in one process, on one device: reading runs one batch ahead of the model."""
+"""The path in one process, on one device: threads read ahead of the model."""
 
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from itertools import chain, islice
 from pathlib import Path
+from threading import Thread
 from typing import TypeVar
 
+from gemma3n.errors import SettingsError
+from pipelines.finished import Finished, Left, not_yet
 from pipelines.path import build_stage
 from pipelines.progress import Summary, live_line
+from pipelines.read_ahead import read_ahead
 from pipelines.settings import ExecutorSettings, PathJob
-from pipelines.step import run_step
+from pipelines.step import expand_step, run_step
 from stages.model import Load, shared_model
 from stages.row import Row, Stage
-from stages.source import list_items
+from stages.source import SourceSettings, list_items
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 _NEED_MODEL = ("encode", "fuse", "decode", "write")  # the first of these ends what runs ahead
+_LOG_S = 5.0  # between two lines of progress
 
 
 class InProcess:
     """Runs the whole path here."""
 
     def __init__(self, settings: ExecutorSettings) -> None:
-        self.batch = settings.batch
+        self.settings = settings
 
     def run(
-        self, job: PathJob, load: Load, folder: Path, summary: Summary, begin: Callable[[], None]
+        self,
+        job: PathJob,
+        load: Load,
+        folder: Path,
+        summary: Summary,
+        begin: Callable[[], None],
+        finished: Finished,
     ) -> None:
-        """Send every item of the source along the path.
+        """Send every item of the source that is not finished along the path.
 
         Args:
             job: what to run.
@@ -41,19 +51,28 @@ class InProcess:
             folder: of the run; `write` commits each batch to it.
             summary: is kept up to date, so that it holds when the run is interrupted too.
             begin: is called when all is loaded, before any row.
+            finished: what earlier runs did.
         """
         start = time.perf_counter()
+        batch = self.settings.batch
         with ExitStack() as opened:
             show = opened.enter_context(live_line(summary))
+            items = finished.left(list_items(job.source, summary.skipped))
+            first = next(items, None)
             stages: dict[str, Stage] = {}
-            with summary.timing("load"):
-                _load_model(job, load)
-                for name in job.path:
-                    stages[name] = build_stage(name, job, load, folder)
-                    opened.callback(stages[name].close)
+            if first is not None:
+                with summary.timing("load"):
+                    _load_model(job, load, first.row)
+                    for name in job.path:
+                        stages[name] = build_stage(name, job, load, folder)
+                        opened.callback(stages[name].close)
             begin()
+            summary.earlier = finished.items
+            if first is None:
+                return
+            Thread(target=_count, args=(job.source, summary), daemon=True).start()
             show()
-            first = next(n for n, name in enumerate(job.path) if name in _NEED_MODEL)
+            apart = next(n for n, name in enumerate(job.path) if name in _NEED_MODEL)
 
             def run_stages(names: list[str], rows: list[Row]) -> list[Row]:
                 for name in names:
@@ -61,27 +80,48 @@ class InProcess:
                         rows = run_step(stages[name], name, rows)
                 return rows
 
-            listed = _batches(list_items(job.source, summary.skipped), self.batch)
-            read = _one_ahead(lambda rows: run_stages(job.path[:first], rows), listed)
-            # An item may have become several rows.
-            for rows in _batches(chain.from_iterable(read), self.batch):
-                done = run_stages(job.path[first:], rows)
-                summary.count(done)
-                summary.seconds = time.perf_counter() - start
-                _log(done, summary)
-                show()
+            def read(item: Left) -> Iterator[Row]:
+                made = expand_step(stages["read"], "read", item.row)
+                for row in not_yet(summary.timed("read", made), item.segments):
+                    yield from run_stages(job.path[1:apart], [row])
+
+            ahead = max(batch, 2 * self.settings.readers)
+            rows = read_ahead(
+                chain([first], items), read, self.settings.readers, ahead, summary.waited
+            )
+            logged = 0.0
+            with closing(rows):
+                for some in _batches(rows, batch):
+                    done = run_stages(job.path[apart:], some)
+                    summary.count(done)
+                    summary.earlier = finished.items
+                    summary.seconds = time.perf_counter() - start
+                    _log_failures(done)
+                    if time.perf_counter() - logged > _LOG_S:
+                        logged = time.perf_counter()
+                        logger.info("%s", summary.progress())
+                    show()
+            summary.earlier = finished.items
 
 
-def _load_model(job: PathJob, load: Load) -> None:
+def _load_model(job: PathJob, load: Load, first: Row) -> None:
     """Load what the first item needs; a tower that comes later in the source waits for its turn."""
     if not {"encode", "fuse"} & set(job.path):
         return
-    model, first = shared_model(load), next(list_items(job.source))
+    model = shared_model(load)
     if "fuse" in job.path:
         _ = model.tokenizer
     if "encode" in job.path:
         _ = first["audio_paths"] and model.audio
         _ = first["image_paths"] and model.vision
+
+
+def _count(source: SourceSettings, summary: Summary) -> None:
+    """Go through the listing once more, ahead of the run: then it is known when that will end."""
+    try:
+        summary.total = sum(1 for _ in list_items(source))
+    except SettingsError:
+        logger.debug("the source changed while it was counted", exc_info=True)
 
 
 def _batches(rows: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -90,23 +130,7 @@ def _batches(rows: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def _one_ahead(
-    work: Callable[[list[Row]], list[Row]], batches: Iterable[list[Row]]
-) -> Iterator[list[Row]]:
-    """`map`, with the next result in the making while one is used."""
-    with ThreadPoolExecutor(1, "read") as thread:
-        ready: Future[list[Row]] | None = None
-        for batch in batches:
-            coming = thread.submit(work, batch)
-            if ready is not None:
-                yield ready.result()
-            ready = coming
-        if ready is not None:
-            yield ready.result()
-
-
-def _log(rows: list[Row], summary: Summary) -> None:
+def _log_failures(rows: list[Row]) -> None:
     for row in rows:
         if error := row.get("error"):
             logger.warning("%r failed in %s: %s", row["item"], error["stage"], error["message"])
-    logger.info("%d rows done; in all %s", len(rows), str(summary))

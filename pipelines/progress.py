@@ -3,9 +3,11 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
 
 from stages.row import Row
 
@@ -15,6 +17,8 @@ class Summary:
     """What a run did, and how long it took."""
 
     items: int = 0
+    earlier: int = 0  # items that earlier runs in the folder had finished
+    total: int | None = None  # items of the source, once they are counted
     rows: int = 0  # segments of items
     failed: int = 0  # rows
     skipped: Counter[str] = field(default_factory=Counter)  # files of other kinds, by extension
@@ -23,7 +27,13 @@ class Summary:
     new_tokens: int = 0
     seconds: float = 0.0  # from the start to the last result
     stage_seconds: dict[str, float] = field(default_factory=dict)  # stages may overlap
+    waited_seconds: float = 0.0  # the model, for rows to be read
+    rows_ready: int = 0  # rows that were read when the model asked for them
+    peak_rss_bytes: int = 0  # most memory that the process had at once
     output: str = ""
+
+    def __post_init__(self) -> None:
+        self._lock = Lock()  # stages run in several threads
 
     def count(self, rows: list[Row]) -> None:
         """Add rows that were written."""
@@ -43,11 +53,42 @@ class Summary:
             yield
         finally:
             spent = time.perf_counter() - start
-            self.stage_seconds[what] = self.stage_seconds.get(what, 0.0) + spent
+            with self._lock:
+                self.stage_seconds[what] = self.stage_seconds.get(what, 0.0) + spent
+
+    def timed(self, what: str, rows: Iterable[Row]) -> Iterator[Row]:
+        """The same rows; the time that making them takes is added to `stage_seconds[what]`."""
+        rows = iter(rows)
+        while True:
+            with self.timing(what):
+                row = next(rows, None)
+            if row is None:
+                return
+            yield row
+
+    def waited(self, seconds: float, was_ready: bool) -> None:
+        """Add what the model waited for a row."""
+        self.waited_seconds += seconds
+        self.rows_ready += was_ready
+
+    def document(self) -> dict[str, Any]:
+        """What is kept of it."""
+        self.peak_rss_bytes = _peak_rss()
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+
+    def progress(self) -> str:
+        """The line of a run that goes on: with how much is left, once that is known."""
+        if self.total is None or not self.items:
+            return str(self)
+        left = max(0, self.total - self.earlier - self.items)
+        seconds = left * self.seconds / self.items
+        return f"{self}; {left} items left, about {_duration(seconds)}"
 
     def __str__(self) -> str:
         """One line, with numbers and units; it leaves out what the run has none of."""
         parts = [f"{self.items} items in {self.seconds:.1f} s", f"{self.failed} rows failed"]
+        if self.earlier:
+            parts.append(f"{self.earlier} items done before")
         if self.audio_seconds:
             speed = self.audio_seconds / max(self.seconds, 1e-9)
             parts.append(
@@ -60,6 +101,21 @@ class Summary:
             kinds = " ".join(sorted(end or "without-extension" for end in self.skipped))
             parts.append(f"{self.skipped.total()} files of other kinds skipped ({kinds})")
         return ", ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _peak_rss() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows has it not
+        return 0
+    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kibibytes if sys.platform == "darwin" else kibibytes * 1024
 
 
 @contextmanager
@@ -84,4 +140,4 @@ def live_line(summary: Summary) -> Iterator[Callable[[], None]]:
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("loading the model", total=None)
-        yield lambda: progress.update(task, description=str(summary))
+        yield lambda: progress.update(task, description=summary.progress())

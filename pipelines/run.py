@@ -1,25 +1,31 @@
 """A job over a source, from its settings to its results, whatever stages are on its path."""
 
+import errno
 import json
 import logging
+import os
+import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
 from logging.handlers import MemoryHandler
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from gemma3n.checkpoint import bring_weights
 from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from gemma3n.named import lasting
 from pipelines.assemble import FAILURES, TABLES, assemble
+from pipelines.compact import compact
 from pipelines.compose import to_yaml
-from pipelines.exit_code import DONE, INTERRUPTED, ROWS_FAILED
+from pipelines.exit_code import DONE, FULL_STOP, INTERRUPTED, ROWS_FAILED
+from pipelines.fingerprint import FINGERPRINT, check_same, digest, fingerprint, write_fingerprint
+from pipelines.finished import Finished
 from pipelines.item_files import FOLDERS, clear_files
+from pipelines.lock import locked
 from pipelines.nested import nested_size
 from pipelines.output import writable
 from pipelines.path import check_path, check_prompt, nano_note
@@ -35,45 +41,72 @@ Job = TypeVar("Job", bound=SourceJob)
 
 CONFIG, LOG, SUMMARY = "config.yaml", "run.log", "summary.json"
 _OURS = "# gemma3n"  # how the config of a run begins: by this a run folder is known
-_FILES = (CONFIG, LOG, SUMMARY, FAILURES, *TABLES.values())
+_FILES = (CONFIG, LOG, SUMMARY, FINGERPRINT, FAILURES, *TABLES.values())
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_ESCAPED = "backslashreplace"  # names of files may hold bytes that are no text
 _PACKAGES = ("pipelines", "stages", "gemma3n")
 _NOTES = ("gemma3n.matformer", "gemma3n.loading")  # they say which nested size stands in for which
 
 
 def run_job(job: PathJob, command: str = "") -> int:
     """Run a job and say where its results are; see `run_path`."""
-    folder = new_folder(job.job) if job.output is None else job.output
+    folder = own_folder(job) if job.output is None else job.output
     code = run_path(job, folder, command)
     sys.stdout.write(f"{Path(folder)}\n")
     return code
 
 
 def run_path(job: PathJob, output: Path | str, command: str = "") -> int:
-    """Check a job, send its source along its path, and assemble.
+    """Check a job, send what is left of its source along its path, and assemble.
 
     Args:
         job: what to run.
-        output: its run folder.
+        output: its run folder; what earlier runs of the same job finished there is not done again.
         command: that asks for it, for the log.
 
     Returns:
-        Exit code: 0 all done, 3 some rows failed, 130 interrupted (what was done is assembled).
+        Exit code: 0 all done, 1 the disk is full, 3 some rows failed, 130 interrupted (what was
+        done is assembled).
 
     Raises:
         SettingsError: the job cannot be run; the run folder is as it was then.
     """
-    check_path(job)
-    check_prompt(job)
-    next(list_items(job.source))  # refuses a source without anything to do
-    with writable(output) as folder, _logging() as log:
-        check_folder(job, folder)
+    check_job(job)
+    with writable(output) as folder, locked(folder), _logging() as log:
+        check_folder(folder)
         job = replace(job, model=job.model.pinned())
         load = model_load(job)
-        bring_weights(load.folder, load.parts)  # now, while there is no live line to disturb
+        now = fingerprint(job, load)
+        if has_results(folder) and not job.fresh:
+            check_same(folder, now)
         logger.info("%s", command or f"gemma3n {job.job}")
         if note := nano_note(job):
             logger.warning("%s", note)
-        return _execute(job, load, folder, log)
+        return _execute(job, load, folder, log, now)
+
+
+def check_job(job: PathJob) -> None:
+    """See whether a job can be run at all, in milliseconds.
+
+    Raises:
+        SettingsError: it cannot.
+    """
+    check_path(job)
+    check_prompt(job)
+    next(list_items(job.source))  # refuses a source without anything to do
+
+
+def own_folder(job: PathJob) -> Path:
+    """The run folder of a job that names none: the same for the same work, so that it goes on.
+
+    Raises:
+        SettingsError: the job cannot be run.
+    """
+    check_job(job)
+    now = fingerprint(job, model_load(replace(job, model=job.model.pinned())))
+    paths = sorted(anywhere(job).source.path)
+    name = re.sub(r"[^\w.-]+", "_", Path(job.source.path[0]).resolve().name).strip("._")[:60]
+    return Path("outputs") / job.job / f"{name or 'source'}-{digest([now, paths])}"
 
 
 def model_load(job: PathJob) -> Load:
@@ -97,7 +130,9 @@ def model_load(job: PathJob) -> Load:
     )
 
 
-def _execute(job: PathJob, load: Load, folder: Path, log: MemoryHandler) -> int:
+def _execute(
+    job: PathJob, load: Load, folder: Path, log: MemoryHandler, now: Mapping[str, Any]
+) -> int:
     match job.executor.kind:
         case ExecutorKind.in_process:
             from pipelines.in_process import InProcess
@@ -109,48 +144,73 @@ def _execute(job: PathJob, load: Load, folder: Path, log: MemoryHandler) -> int:
     def begin() -> None:
         nonlocal began
         make_run_folder(job, folder)
-        file = logging.FileHandler(folder / LOG, encoding="utf-8", errors="backslashreplace")
-        log.setTarget(_formatted(file))
+        write_fingerprint(folder, now)
+        log.setTarget(_formatted(_ToFile(folder / LOG, encoding="utf-8", errors=_ESCAPED)))
         began = True
 
-    try:
-        executor.run(job, load, folder, summary, begin)
-    except KeyboardInterrupt:
-        if not began:
+    if not job.fresh:
+        compact(folder)
+    # Of a job that begins anew, nothing is finished.
+    with closing(Finished(None if job.fresh else folder, job.retry_failed)) as finished:
+        try:
+            executor.run(job, load, folder, summary, begin, finished)
+        except KeyboardInterrupt:
+            if not began:
+                raise
+            code = INTERRUPTED
+        except SettingsError:
+            if began and not summary.rows and not finished.items:
+                clear_run(folder)
             raise
-        code = INTERRUPTED
-    except SettingsError:
-        if began and not summary.rows:
-            clear_run(folder)
-        raise
-    except Exception:
-        if began:
-            logger.exception("stopped by a bug; what was done is kept in %s", folder)
-        raise
-    failed = assemble(folder, job.sink.formats).failed
-    with replacing(folder / SUMMARY) as file:
-        file.write((json.dumps(vars(summary), indent=2) + "\n").encode())
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            return _disk_full(folder, error)
+        except Exception:
+            if began:
+                logger.exception("stopped by a bug; what was done is kept in %s", folder)
+            raise
+        try:
+            failed = assemble(folder, job.sink.formats, finished.moved()).failed
+            with replacing(folder / SUMMARY) as file:
+                file.write((json.dumps(summary.document(), indent=2) + "\n").encode())
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            return _disk_full(folder, error)
     logger.info("%s", summary)
     if failed:
         logger.warning("%d rows failed; %s says why", failed, folder / FAILURES)
         code = code or ROWS_FAILED
     if code == INTERRUPTED:
-        logger.warning("interrupted; the %d items that were done are kept", summary.items)
+        logger.warning(
+            "interrupted; the %d items that were done are kept, and the same command goes on",
+            summary.earlier + summary.items,
+        )
     return code
 
 
-def check_folder(job: PathJob, folder: Path) -> None:
-    """Refuse a folder in use, by results or by somebody else's files.
+def _disk_full(folder: Path, error: OSError) -> int:
+    logger.error(
+        "stopped: %s, in '%s'. What was done is kept there. Make room, and the same command goes "
+        "on and assembles the results",
+        *(os.strerror(error.errno or errno.ENOSPC), folder),
+    )
+    return FULL_STOP
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that holds somebody else's files where a run would write.
 
     Raises:
-        SettingsError: it is.
+        SettingsError: it does.
     """
     check_ours(folder, [*_FILES, PARTS, *FOLDERS])
-    if any((folder / PARTS).glob("part-*")) and not job.fresh:
-        raise SettingsError(
-            f"output '{folder}' already holds results. Choose another folder, or give fresh=true, "
-            "which deletes what a run wrote there."
-        )
+
+
+def has_results(folder: Path) -> bool:
+    """Whether some run committed results there."""
+    return any((folder / PARTS).glob("part-*"))
 
 
 def check_ours(folder: Path, names: Sequence[str]) -> None:
@@ -168,8 +228,9 @@ def check_ours(folder: Path, names: Sequence[str]) -> None:
 
 
 def make_run_folder(job: PathJob, folder: Path) -> None:
-    """Empty the run folder of what an earlier run wrote, and write the job's settings there."""
-    clear_run(folder)
+    """Write the job's settings to its run folder, which is emptied first if it is to begin anew."""
+    if job.fresh:
+        clear_run(folder)
     (folder / PARTS).mkdir(parents=True, exist_ok=True)
     write_config(job, job.job, folder)
 
@@ -218,6 +279,14 @@ def new_folder(job: str) -> Path:
     base = Path("outputs") / job / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     others = (base.with_name(f"{base.name}-{number}") for number in count(2))
     return base if not base.exists() else next(path for path in others if not path.exists())
+
+
+class _ToFile(logging.FileHandler):
+    """A log that goes without the lines that the disk has no room for: the run says so itself."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  the library's name
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 class _ToStderr(logging.Handler):

@@ -92,20 +92,23 @@ class ExecutorSettings:
 
     kind: ExecutorKind = setting(ExecutorKind.in_process, "in_process: one process, one device")
     batch: int = setting(8, "rows a stage gets at once")
+    readers: int = setting(2, "threads that read files ahead of the model")
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise SettingsError(
-                f"executor.batch={self.batch}; a stage gets at least 1 row at once. Raise it."
-            )
+        for name in ("batch", "readers"):
+            if (value := getattr(self, name)) < 1:
+                raise SettingsError(f"executor.{name}={value}; at least 1. Raise it.")
 
 
 @dataclass
 class SourceJob:
     """What every job has that sends a source along a path."""
 
-    output: str | None = setting(None, "folder for results; by default outputs/<job>/<time>")
-    fresh: bool = setting(False, "empty a run folder that already holds results")
+    output: str | None = setting(
+        None, "folder for results, where a run that was ended goes on; by default one in outputs/"
+    )
+    fresh: bool = setting(False, "begin anew, and delete what runs left in the folder")
+    retry_failed: bool = setting(True, "rows that failed are tried again when a run goes on")
     precision: Precision = setting(
         Precision.auto, "auto: bfloat16 where the machine is fast at it, else float32"
     )

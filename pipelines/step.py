@@ -16,17 +16,22 @@ def run_step(stage: Stage, name: str, rows: list[Row]) -> list[Row]:
 
     Returns:
         Rows in the same order; as many, unless the stage `expands`. A row for which the stage
-        raised `InputError` carries it as `error`, and no heavy columns any more.
+        raised `InputError` carries it as `error`, and no heavy columns any more. Rows that failed
+        before, or have their `text` already (of silence), are stepped over.
     """
     if stage.sees_errors:
         return _run(stage, name, rows)
     if stage.expands:
         return [made for row in rows for made in expand_step(stage, name, row)]
-    results = _results(stage, name, [row for row in rows if not row.get("error")])
+    results = _results(stage, name, [row for row in rows if not _is_over(row)])
     done: list[Row] = []
     for row in rows:
-        done += [row] if row.get("error") else next(results)
+        done += [row] if _is_over(row) else next(results)
     return done
+
+
+def _is_over(row: Row) -> bool:
+    return bool(row.get("error")) or "text" in row
 
 
 def expand_step(stage: Stage, name: str, row: Row) -> Iterator[Row]:

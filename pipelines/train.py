@@ -4,16 +4,15 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from gemma3n.checkpoint import bring_weights
 from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from gemma3n.named import checkpoint_folder, lasting
 from pipelines.compose import to_yaml
+from pipelines.flat import flat
 from pipelines.mistakes import refused_elsewhere
 from pipelines.settings import TrainJob
 from pipelines.training.files import STATE
@@ -82,10 +81,10 @@ def _check_resumed(job: TrainJob, output: Path) -> None:
     if not (config.is_file() and (output / STATE).is_dir()):
         return
     earlier = yaml.safe_load(config.read_text(encoding="utf-8"))
-    before = _flat(earlier if isinstance(earlier, dict) else {})
+    before = flat(earlier if isinstance(earlier, dict) else {})
     # A setting that is newer than the run had its default then.
-    defaults = _flat(yaml.safe_load(to_yaml(TrainJob(job.init, job.train, output=job.output))))
-    for name, value in _flat(yaml.safe_load(to_yaml(job))).items():
+    defaults = flat(yaml.safe_load(to_yaml(TrainJob(job.init, job.train, output=job.output))))
+    for name, value in flat(yaml.safe_load(to_yaml(job))).items():
         was = before.get(name, defaults[name])
         if name not in _MAY_CHANGE and was != value:
             raise SettingsError(
@@ -93,16 +92,6 @@ def _check_resumed(job: TrainJob, output: Path) -> None:
                 f"{value}. Choose another folder, or the same settings; "
                 f"only {', '.join(_MAY_CHANGE)} may change."
             )
-
-
-def _flat(settings: Mapping[str, Any], group: str = "") -> dict[str, Any]:
-    """Settings by dotted key."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        flat |= (
-            _flat(value, f"{group}{name}.") if isinstance(value, dict) else {group + name: value}
-        )
-    return flat
 
 
 def _worker(rank: int, job: TrainJob, meeting: str) -> None:

@@ -80,6 +80,7 @@ def part_schema() -> "pa.Schema":
             "segment": pa.int32(),
             "last": pa.bool_(),
             "place": pa.int64(),
+            "stamp": pa.string(),
             "start_s": pa.float64(),
             "end_s": pa.float64(),
             "audio_s": pa.float64(),

@@ -136,7 +136,7 @@ def test_recordings_become_transcripts_and_the_broken_one_an_error(
     assert set(summary["stage_seconds"]) == {"load", *transcribe(out).path}
     log = (out / "run.log").read_text()
     assert "'broken.wav' failed in read" in log
-    assert "4 rows done; in all 4 items" in log
+    assert "INFO pipelines.run: 4 items in " in log
 
 
 def test_pictures_become_captions_and_a_text_in_their_clothes_an_error(
@@ -254,32 +254,30 @@ def test_no_more_of_the_model_is_loaded_than_the_job_needs(
 # Where results go
 
 
-def test_without_an_output_the_folder_is_new_and_named_after_job_and_time(
+def test_without_an_output_the_same_work_finds_its_folder_and_other_work_another(
     recordings: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for _ in range(3):
-        run_job(transcribe(None, recordings / CLIPS[0]))
-    folders = capsys.readouterr().out.splitlines()
-    assert len(set(folders)) == 3
-    for folder in folders:
-        assert re.fullmatch(r"outputs/transcribe/\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d)?", folder)
+    job = transcribe(None, recordings)
+    elsewhere = transcribe(None, shutil.copytree(recordings, tmp_path / "else/recordings"))
+    batched = transcribe(None, recordings, batch=1)
+    for one in (job, job, batched, replace(job, fuse=replace(job.fuse, prompt="Spell: <audio>"))):
+        run_job(one)
+    run_job(elsewhere)
+    first, again, other_batch, other_prompt, other_place = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"outputs/transcribe/recordings-[0-9a-f]{8}", first)
+    assert first == again == other_batch
+    assert len({first, other_prompt, other_place}) == 3
 
 
-def test_a_folder_with_results_is_refused_and_fresh_empties_it(
-    recordings: Path, tmp_path: Path
-) -> None:
+def test_fresh_empties_a_folder_of_what_runs_wrote(recordings: Path, tmp_path: Path) -> None:
     job = transcribe(tmp_path / "out", recordings)
     run_job(job)
     mine = tmp_path / "out/txt/mine.txt"
     mine.write_text("a note of the user's")
-    before = results(tmp_path / "out")
-    with pytest.raises(SettingsError, match=r"already holds results. Choose another.*fresh=true"):
-        run_job(job)
-    assert results(tmp_path / "out") == before
     (recordings / CLIPS[0]).unlink()
     run_job(replace(job, fresh=True))
     assert list(results(tmp_path / "out")) == ["broken.wav", *CLIPS[1:]]
@@ -486,7 +484,9 @@ def test_an_interrupted_run_assembles_what_was_done(
     assert run_job(transcribe(tmp_path / "out", recordings, batch=1)) == INTERRUPTED
     assert list(results(tmp_path / "out")) == ["broken.wav", *CLIPS[:2]]
     assert json.loads((tmp_path / "out/summary.json").read_text())["items"] == 3
-    assert "interrupted; the 3 items that were done are kept" in capsys.readouterr().err
+    assert "interrupted; the 3 items that were done are kept, and the same command goes on" in (
+        capsys.readouterr().err
+    )
 
 
 def test_a_bug_is_raised_and_logged_and_what_was_done_is_kept(

@@ -1,0 +1,253 @@
+"""Runs that were ended, and the same command again."""
+
+import errno
+import json
+import multiprocessing
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gemma3n.errors import InputError
+from pipelines.cli import main
+from pipelines.exit_code import DONE, FULL_STOP, INTERRUPTED, ROWS_FAILED, WRONG_USE
+from stages.decode import Decode
+from stages.read import Read
+from stages.row import Row
+from stages.write import Write
+
+SAMPLES = Path(__file__).parents[1] / "samples/audio"
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    for number, clip in enumerate(sorted(SAMPLES.rglob("*.wav"))[:5]):
+        shutil.copy(clip, folder / f"{number}.wav")
+    return folder
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def run(recordings: Path, out: Path, checkpoint_folder: Path) -> Run:
+    """The command over the recordings, into `out`."""
+
+    def command(*more: str) -> int:
+        words = ["transcribe", str(recordings), "-o", str(out), f"model={checkpoint_folder}"]
+        words += ["precision=float32", "device=cpu", "decode.max_new_tokens=4", "executor.batch=1"]
+        return main([*words, "prompt=Transcribe: <audio>", "sink.formats=[jsonl]", *more])
+
+    return command
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Items that were read, in any order."""
+    seen: list[str] = []
+    plain = Read.expand
+
+    def expand(self: Read, row: Row) -> Any:
+        seen.append(row["item"])
+        return plain(self, row)
+
+    monkeypatch.setattr(Read, "expand", expand)
+    return seen
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, item: str, error: BaseException) -> None:
+    """Let decoding raise at an item, until the patch is undone."""
+    plain = Decode.__call__
+
+    def call(self: Decode, rows: list[Row]) -> list[Row]:
+        if any(row["item"] == item for row in rows):
+            raise error
+        return plain(self, rows)
+
+    monkeypatch.setattr(Decode, "__call__", call)
+
+
+def items(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+
+
+def without_numbers(found: list[dict[str, Any]]) -> list[Any]:
+    """All but log-probabilities, whose last bits a batch may change."""
+    for item in found:
+        for segment in item["segments"]:
+            del segment["logprob"]
+    return found
+
+
+def test_the_same_command_goes_on_where_a_run_was_ended(
+    run: Run, out: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_at(patch, "3.wav", KeyboardInterrupt())
+        assert run() == INTERRUPTED
+    assert [item["item"] for item in items(out)] == ["0.wav", "1.wav", "2.wav"]
+    read.clear()
+    assert run() == DONE
+    assert sorted(read) == ["3.wav", "4.wav"]
+    resumed = items(out)
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["earlier"], summary["items"], summary["total"]) == (3, 2, 5)
+    assert run("fresh=true") == DONE
+    assert without_numbers(resumed) == without_numbers(items(out))
+
+
+def test_where_nothing_is_left_no_model_is_loaded_and_formats_are_made_anew(
+    run: Run, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()
+
+    def load(*_: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("pipelines.in_process.shared_model", load)
+    assert run("sink.formats=[txt]") == DONE
+    assert not (out / "results.jsonl").exists()
+    assert len(list((out / "txt").iterdir())) == 5
+
+
+def test_a_file_that_changed_is_done_again_and_one_that_is_new_too(
+    run: Run, out: Path, recordings: Path, read: list[str]
+) -> None:
+    run()
+    before = {item["item"]: item["segments"] for item in items(out)}
+    shutil.copy(recordings / "3.wav", recordings / "1.wav")
+    shutil.copy(recordings / "3.wav", recordings / "00.wav")
+    read.clear()
+    assert run() == DONE
+    assert sorted(read) == ["00.wav", "1.wav"]
+    after = {item["item"]: item["segments"] for item in items(out)}
+    # In the order of the source, though what came first was done last.
+    assert list(after) == ["0.wav", "00.wav", "1.wav", "2.wav", "3.wav", "4.wav"]
+    assert after["1.wav"][0]["text"] == before["3.wav"][0]["text"] == after["00.wav"][0]["text"]
+    assert after["2.wav"] == before["2.wav"]
+
+
+def test_rows_that_failed_are_tried_again_unless_asked_otherwise(
+    run: Run, out: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_at(patch, "1.wav", InputError("not today"))
+        assert run() == ROWS_FAILED
+    read.clear()
+    assert run("retry_failed=false") == ROWS_FAILED
+    assert read == []
+    assert run() == DONE
+    assert read == ["1.wav"]
+    assert (out / "failures.jsonl").read_text() == ""
+    assert [item["error"] for item in items(out)] == [None] * 5
+
+
+def test_a_job_with_other_results_is_refused_with_the_difference(
+    run: Run, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run()
+    before = items(out)
+    capsys.readouterr()
+    assert run("decode.max_new_tokens=5", "nested=small") == WRONG_USE
+    err = capsys.readouterr().err
+    assert "holds results of something else" in err
+    assert "decode.max_new_tokens was 4 and is 5" in err
+    assert items(out) == before
+    # What changes no result may change.
+    assert run("executor.batch=3", "executor.readers=1", "ple=resident") == DONE
+
+
+def test_results_of_a_run_that_left_no_fingerprint_are_refused(
+    run: Run, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run()
+    (out / "fingerprint.json").unlink()
+    assert run() == WRONG_USE
+    assert "no readable fingerprint.json" in capsys.readouterr().err
+    assert run("fresh=true") == DONE
+
+
+def _hold(folder: Path, held: Any, done: Any) -> None:
+    from pipelines.lock import locked
+
+    with locked(folder):
+        held.set()
+        done.wait(60)
+
+
+def test_a_folder_in_use_is_refused(
+    run: Run, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out.mkdir()
+    context = multiprocessing.get_context("spawn")
+    held, done = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(out, held, done))
+    other.start()
+    try:
+        assert held.wait(60)
+        assert run() == WRONG_USE
+        assert f"output '{out}' is in use by another run" in capsys.readouterr().err
+    finally:
+        done.set()
+        other.join()
+    assert run() == DONE
+
+
+def test_a_full_disk_stops_the_run_in_plain_words_and_it_goes_on_later(
+    run: Run,
+    out: Path,
+    read: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plain, written = Write.__call__, [0]
+
+    def call(self: Write, rows: list[Row]) -> list[Row]:
+        written[0] += 1
+        if written[0] == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return plain(self, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Write, "__call__", call)
+        assert run() == FULL_STOP
+    err = capsys.readouterr().err
+    assert "stopped: No space left on device" in err
+    assert "the same command goes on" in err
+    assert "Traceback" not in err
+    read.clear()
+    assert run() == DONE
+    assert len(read) == 3
+    assert len(items(out)) == 5
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_a_disk_that_is_really_full(
+    run: Run, tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(out)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody mount")
+    try:
+        (out / "ballast").write_bytes(bytes(40 * 1024))
+        assert run() == FULL_STOP
+        err = capsys.readouterr().err
+        assert "stopped: No space left on device" in err
+        assert "Traceback" not in err
+        (out / "ballast").unlink()
+        subprocess.run([*mount[:4], "remount,size=8m", *mount[5:]], check=True)
+        assert run() == DONE
+        assert len(items(out)) == 5
+    finally:
+        subprocess.run(["umount", "-l", str(out)], check=True)

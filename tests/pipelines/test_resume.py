@@ -4,8 +4,12 @@ import errno
 import json
 import multiprocessing
 import os
+import random
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -251,3 +255,76 @@ def test_a_disk_that_is_really_full(
         assert len(items(out)) == 5
     finally:
         subprocess.run(["umount", "-l", str(out)], check=True)
+
+
+def _command(recordings: Path, out: Path, checkpoint: Path) -> list[str]:
+    words = [sys.executable, "-m", "pipelines", "transcribe", str(recordings), "-o", str(out)]
+    words += [f"model={checkpoint}", "precision=float32", "device=cpu", "decode.max_new_tokens=12"]
+    return [*words, "prompt=Transcribe: <audio>", "sink.formats=[jsonl]", "executor.batch=2"]
+
+
+def _committed(out: Path) -> int:
+    return len(list((out / "results").glob("part-*")))
+
+
+def _start(command: list[str]) -> "subprocess.Popen[str]":
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_told_to_stop_keeps_what_it_has_and_says_how_to_go_on(
+    recordings: Path, out: Path, checkpoint_folder: Path, how: signal.Signals
+) -> None:
+    for number in range(5, 300):
+        os.link(recordings / f"{number % 5}.wav", recordings / f"{number}.wav")
+    process = _start(_command(recordings, out, checkpoint_folder))
+    while process.poll() is None and _committed(out) < 2:
+        time.sleep(0.02)
+    process.send_signal(how)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == INTERRUPTED
+    assert "the same command goes on" in err
+    assert "Traceback" not in err
+    assert 4 <= len(items(out)) < 300
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_change_nothing(
+    recordings: Path, out: Path, checkpoint_folder: Path, tmp_path: Path
+) -> None:
+    for number in range(5, 200):
+        os.link(recordings / f"{number % 5}.wav", recordings / f"{number}.wav")
+    (recordings / "broken.wav").write_text("no sound")
+    command = _command(recordings, out, checkpoint_folder)
+    chance, kills = random.Random(0), 0
+    while kills < 20:
+        process = _start(command)
+        # At any moment: while it starts, loads, decodes, writes a part or assembles.
+        time.sleep(chance.uniform(0.5, 8))
+        if process.poll() is not None:
+            break
+        process.kill()
+        process.communicate()
+        kills += 1
+        assert len({part.name for part in (out / "results").glob("part-*")}) == _committed(out)
+    assert subprocess.run(command, check=False).returncode == ROWS_FAILED
+    whole = _command(recordings, tmp_path / "whole", checkpoint_folder)
+    assert subprocess.run(whole, check=False).returncode == ROWS_FAILED
+    resumed, uninterrupted = items(out), items(tmp_path / "whole")
+    assert [item["item"] for item in resumed] == [item["item"] for item in uninterrupted]
+    assert len(resumed) == 201
+    for one, other in zip(resumed, uninterrupted, strict=True):
+        for mine, right in zip(one["segments"], other["segments"], strict=True):
+            assert mine.pop("logprob") == pytest.approx(right.pop("logprob"), abs=1e-4)
+    assert resumed == uninterrupted
+    assert (out / "failures.jsonl").read_text() == (tmp_path / "whole/failures.jsonl").read_text()
+
+
+def test_nothing_leaves_the_machine(recordings: Path, out: Path, checkpoint_folder: Path) -> None:
+    """A whole job in a network namespace that is empty, without even a loopback."""
+    apart = ["unshare", "--net", "--map-root-user"]
+    if shutil.which("unshare") is None or subprocess.run([*apart, "true"], check=False).returncode:
+        pytest.skip("this machine gives nobody a network namespace")
+    command = [*apart, *_command(recordings, out, checkpoint_folder)]
+    assert subprocess.run(command, check=False).returncode == DONE
+    assert len(items(out)) == 5

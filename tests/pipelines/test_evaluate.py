@@ -172,7 +172,18 @@ def test_files_of_others_are_not_overwritten(make_job: MakeJob, tmp_path: Path) 
         evaluate(job)
     (tmp_path / "out/config.yaml").unlink()
     assert evaluate(job) == DONE
-    with pytest.raises(SettingsError, match="already holds results"):
+
+
+def test_an_evaluation_goes_on_where_it_was_ended_and_refuses_another(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(clip("en_allison/digits-7.wav", text="seven"), sizes=["full"])
+    assert evaluate(job) == DONE
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.in_process.shared_model", lambda *_: 1 / 0)
+        assert evaluate(job) == DONE
+    job.decode.max_new_tokens += 1
+    with pytest.raises(SettingsError, match=r"holds results of something else: decode.max_new"):
         evaluate(job)
     assert evaluate(replace(job, fresh=True)) == DONE
 

@@ -145,7 +145,7 @@ def check_prompt(job: PathJob) -> None:
                     f"the prompt {prompt!r} has {mark.value}, but the job reads "
                     f"{' and '.join(kinds) or 'no files'} (source.media). Leave the mark out."
                 )
-    if any(is_manifest(Path(path)) for path in job.source.path):
+    if any(is_manifest(path) for path in job.source.path):
         _check_languages(job, [*templates, *chain.from_iterable(job.fuse.prompts.values())])
         return
     if not templates:

@@ -33,7 +33,7 @@ from pipelines.progress import Summary
 from pipelines.settings import ExecutorKind, ModelSettings, PathJob, SourceJob
 from stages.media import Media
 from stages.model import Load
-from stages.source import list_items
+from stages.source import absolute_source, list_items
 from stages.write import PARTS, replacing
 
 logger = logging.getLogger(__name__)
@@ -253,7 +253,7 @@ def anywhere(job: Job) -> Job:
         job,
         output=job.output and str(Path(job.output).absolute()),
         model=absolute(job.model),
-        source=replace(job.source, path=[str(Path(p).absolute()) for p in job.source.path]),
+        source=replace(job.source, path=[absolute_source(p) for p in job.source.path]),
     )
 
 

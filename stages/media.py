@@ -1,31 +1,56 @@
 """Kinds of files, told by their extension."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from enum import Enum
 from pathlib import PurePath
 
+from stages.remote import is_url, name_in
+
 
 class Media(Enum):
-    """Kinds of files a job takes."""
+    """Kinds of files."""
 
     audio = "audio"
     image = "image"
+    video = "video"  # taken by every job that takes one of the others: see `read_as`
 
 
 EXTENSIONS = {
-    Media.audio: ".wav .flac .mp3 .ogg .oga .opus .aif .aiff .aifc .au .snd .caf .w64 .rf64",
+    Media.audio: (
+        ".wav .flac .mp3 .ogg .oga .opus .aif .aiff .aifc .au .snd .caf .w64 .rf64 "
+        ".m4a .aac .wma .mka .amr"
+    ),
     Media.image: ".png .jpg .jpeg .jfif .webp .gif .bmp .tif .tiff .ppm .pgm .avif .jp2",
+    Media.video: ".mp4 .m4v .mkv .mov .webm .avi .3gp",
 }
 _KIND = {end: kind for kind, extensions in EXTENSIONS.items() for end in extensions.split()}
 
 
 def kind_of(path: str | PurePath) -> Media | None:
-    """What a file is, by its extension."""
-    return _KIND.get(PurePath(path).suffix.lower())
+    """What a file is, by its extension; of a URL that of the file it leads to."""
+    name = name_in(path) if isinstance(path, str) and is_url(path) else path
+    return _KIND.get(PurePath(name).suffix.lower())
 
 
-def accepted(media: Iterable[Media]) -> str:
+def read_as(kind: Media | None, media: Collection[Media]) -> Media | None:
+    """Which of the kinds that a job takes a file is read as.
+
+    Args:
+        kind: of the file.
+        media: that the job takes, audio and image.
+
+    Returns:
+        The kind itself, or None for a file that the job does not take. A video is read as image if
+        the job takes pictures, with its sound if the job takes that too, and else as audio.
+    """
+    if kind is Media.video:
+        return next((one for one in (Media.image, Media.audio) if one in media), None)
+    return kind if kind in media else None
+
+
+def accepted(media: Collection[Media]) -> str:
     """The files that a job takes, for its messages."""
+    kinds = [kind for kind in Media if read_as(kind, media)]
     return (
-        "; ".join(f"{kind.value} ({EXTENSIONS[kind]})" for kind in media) or "no files, only text"
+        "; ".join(f"{kind.value} ({EXTENSIONS[kind]})" for kind in kinds) or "no files, only text"
     )

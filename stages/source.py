@@ -1,31 +1,48 @@
-"""Folders, files, globs and manifests -> light rows: what there is to do, nothing opened yet."""
+"""Folders, files, globs, URLs, manifests -> light rows: what there is to do, nothing opened."""
 
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from omegaconf import MISSING
 
-from gemma3n.errors import SettingsError
-from stages.manifest import is_manifest, manifest_rows
-from stages.media import Media, accepted, kind_of
+from gemma3n.errors import InputError, SettingsError
+from stages.folders import files_of, may_list, split_glob
+from stages.manifest import STDIN, is_manifest, manifest_rows, metadata_of
+from stages.manifest_files import ENDINGS
+from stages.media import Media, accepted, kind_of, read_as
+from stages.remote import is_url, local, remote_files
 from stages.row import Row, light_row
+from stages.seen import Seen
 from stages.setting import setting
+from stages.stamp import stamp_of
+from stages.stdin_list import listed_on_stdin
+
+_MANIFESTS = f"manifest ({' '.join(ENDINGS)})"
 
 
 @dataclass
 class SourceSettings:
     """What to read."""
 
-    path: list[str] = setting(MISSING, "folders, files, globs, or manifests (.jsonl)")
+    path: list[str] = setting(
+        MISSING,
+        "folders, files, globs, URLs, manifests (.jsonl .csv .parquet ...), or - (stdin)",
+    )
     media: list[Media] = setting(
         [Media.audio, Media.image], "kinds of files the job takes: audio, image, or both"
     )
     recursive: bool = setting(True, "also look into the folders of a folder")
+
+    def __post_init__(self) -> None:
+        if Media.video in self.media:
+            raise SettingsError(
+                "source.media names video, which is taken by every job that takes audio or image: "
+                "its sound, its frames, or both. Name those."
+            )
 
 
 def list_items(settings: SourceSettings, skipped: Counter[str] | None = None) -> Iterator[Row]:
@@ -38,32 +55,37 @@ def list_items(settings: SourceSettings, skipped: Counter[str] | None = None) ->
         skipped: is given the number of skipped files by extension, as the listing goes on.
 
     Returns:
-        Rows without heavy columns; each has an `item` of its own.
+        Rows without heavy columns; each has an `item` of its own, its `place` and its `stamp`.
 
     Raises:
         SettingsError: a path does not exist (at once), or there was nothing to do (at the end).
     """
     for path in settings.path:
-        if not (os.access(path, os.F_OK) or glob.has_magic(path)):
+        if is_url(path):
+            _check_url(path, settings)
+        elif path != STDIN and not (os.access(path, os.F_OK) or glob.has_magic(path)):
             raise SettingsError(
-                f"source '{path}' does not exist. Give a folder, a file, a glob or a manifest "
-                "(.jsonl); a path counts from the folder the command runs in."
+                f"source '{path}' does not exist. Give a folder, a file, a glob, a URL, a "
+                f"{_MANIFESTS} or - for a list on stdin; a path counts from the folder the command "
+                "runs in."
             )
-    return _distinct(settings, Counter() if skipped is None else skipped)
+    return _numbered(settings, Counter() if skipped is None else skipped)
 
 
-def _distinct(settings: SourceSettings, skipped: Counter[str]) -> Iterator[Row]:
-    """Every row with its place; a second row of the same item becomes `item#2`."""
-    seen: set[str] = set()
+def absolute_source(path: str) -> str:
+    """The path of a source, so that it means the same in any working directory."""
+    return path if path == STDIN or is_url(path) else str(Path(path).absolute())
+
+
+def _numbered(settings: SourceSettings, skipped: Counter[str]) -> Iterator[Row]:
+    """Every row with its place and stamp; a second row of the same item becomes `item#2`."""
+    seen, place = Seen(), -1
     for place, row in enumerate(_rows(settings, skipped)):
-        item, times = row["item"], 1
-        while row["item"] in seen:
-            times += 1
-            row["item"] = f"{item}#{times}"
-        seen.add(row["item"])
+        row["item"] = seen.distinct(row["item"])
         row["place"] = place
+        row["stamp"] = row["stamp"] or stamp_of(row)
         yield row
-    if not seen:
+    if place < 0:
         others = ", ".join(
             f"{count} {end or 'without extension'}" for end, count in skipped.items()
         )
@@ -75,93 +97,102 @@ def _distinct(settings: SourceSettings, skipped: Counter[str]) -> Iterator[Row]:
 
 
 def _rows(settings: SourceSettings, skipped: Counter[str]) -> Iterator[Row]:
-    paths = [Path(os.path.normpath(Path(path).absolute())) for path in settings.path]
-    base = _common_folder(paths)
-    listed: set[Path] = set()  # a file may be given itself and be in a folder that is given
-    for path in paths:
-        if is_manifest(path):
-            yield from manifest_rows(path, settings.media)
-            continue
-        for file in _files(path, settings.recursive):
-            if file in listed:
-                continue
-            if len(paths) > 1:
-                listed.add(file)
-            item = _readable(file.relative_to(base))
-            kind = kind_of(file)
-            if kind is Media.audio and kind in settings.media:
-                yield light_row(item, audio_paths=[str(file)])
-            elif kind is Media.image and kind in settings.media:
-                yield light_row(item, image_paths=[str(file)])
-            elif file.is_dir():
-                yield light_row(item, error=f"folder '{file}' may not be listed. Let it be read.")
-            elif file == path:
-                yield light_row(
-                    item,
-                    error=f"'{file}' is of a kind that this job does not take; accepted are "
-                    f"{accepted(settings.media)}. Convert it, or leave it out.",
-                )
-            else:
-                skipped[file.suffix.lower()] += 1
+    given = [local(path) for path in settings.path]
+    base = _common_folder([_normal(p) for p in given if p != STDIN and not is_url(p)])
+    listed = Seen() if len(given) > 1 else None  # a file may be given itself and be in a folder
+    for path in given:
+        if path == STDIN:
+            for name in listed_on_stdin():
+                where = name if is_url(name) else os.path.normpath(name)
+                yield _file_row(_readable(where), local(where), settings.media)
+        elif is_url(path):
+            yield from _remote_rows(path, settings, skipped)
+        else:
+            yield from _local_rows(_normal(path), base, settings, skipped, listed)
 
 
-def _files(path: Path, recursive: bool) -> Iterator[Path]:
-    """Files that a path stands for; a folder that may not be listed stands for itself."""
-    if path.is_dir():
-        return _walk(path, recursive)
-    return iter([path]) if path.exists() else _matches(*_split_glob(path), recursive)
-
-
-def _walk(folder: Path, recursive: bool, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    if not _may_list(folder):
-        yield folder
-    above = (*above, folder.resolve())
-    for entry in _entries(folder):
-        if not entry.is_dir():
-            yield entry
-        elif recursive and entry.resolve() not in above:  # else a link to above would never end
-            yield from _walk(entry, recursive, above)
-
-
-def _matches(folder: Path, pattern: list[str], recursive: bool) -> Iterator[Path]:
-    """What fits a glob below `folder`, in order and streaming, which `Path.glob` is not."""
-    name, *rest = pattern
-    if name == "**":
-        yield from _matches(folder, rest or ["*"], recursive=False)
-        for entry in _entries(folder):
-            if entry.is_dir() and not entry.is_symlink():
-                yield from _matches(entry, pattern, recursive)
+def _local_rows(
+    path: Path, base: Path, settings: SourceSettings, skipped: Counter[str], listed: Seen | None
+) -> Iterator[Row]:
+    if is_manifest(path):
+        for manifest in _manifests(path):
+            yield from manifest_rows(manifest, settings.media)
         return
-    for entry in _entries(folder, hidden=name.startswith(".")):
-        if not fnmatchcase(entry.name, name):
+    for file in files_of(path, settings.recursive):
+        if listed is not None and not listed.add(str(file)):
             continue
-        if not entry.is_dir():
-            if not rest:
-                yield entry
-        elif rest:
-            yield from _matches(entry, rest, recursive)
-        elif recursive:
-            yield from _walk(entry, recursive)
+        item = _readable(file.relative_to(base).as_posix())
+        if file == path or read_as(kind_of(file), settings.media) or file.is_dir():
+            yield _file_row(item, str(file), settings.media)
+        else:
+            skipped[file.suffix.lower()] += 1
 
 
-def _entries(folder: Path, hidden: bool = False) -> list[Path]:
-    """What a folder holds, by name; nothing if it may not be listed."""
-    found = sorted(folder.iterdir(), key=lambda p: p.name) if _may_list(folder) else []
-    return [entry for entry in found if hidden or not entry.name.startswith(".")]
+def _remote_rows(url: str, settings: SourceSettings, skipped: Counter[str]) -> Iterator[Row]:
+    if url.lower().endswith(ENDINGS) and "*" not in url:
+        yield from manifest_rows(url, settings.media)
+        return
+    try:
+        for file in remote_files(url, settings.recursive):
+            if url.lower().endswith(ENDINGS):
+                yield from manifest_rows(file.url, settings.media)
+            elif file.url == url or read_as(kind_of(file.url), settings.media):
+                row = _file_row(file.name, file.url, settings.media)
+                row["stamp"] = stamp_of(row, file.stamp)
+                yield row
+            else:
+                skipped[Path(file.name).suffix.lower()] += 1
+    except (InputError, OSError) as error:  # in the midst: at the door it was there
+        yield light_row(url, error=f"'{url}' cannot be listed to its end: {error}. Run it again.")
 
 
-def _may_list(folder: Path) -> bool:
-    return os.access(folder, os.R_OK | os.X_OK)
+def _check_url(url: str, settings: SourceSettings) -> None:
+    """Refuse what cannot be reached now, or is not there."""
+    if local(url) != url:
+        url = local(url)
+        if not (os.access(url, os.F_OK) or glob.has_magic(url)):
+            raise SettingsError(f"source 'file://{url}' does not exist. Correct the path.")
+        return
+    try:
+        next(remote_files(url, settings.recursive), None)
+    except (InputError, OSError) as error:
+        why = "it does not exist" if isinstance(error, FileNotFoundError) else str(error)
+        raise SettingsError(f"source '{url}' cannot be used: {why}. Correct the URL.") from error
 
 
-def _split_glob(path: Path) -> tuple[Path, list[str]]:
-    """The folder that a glob begins in, and the rest of it, name by name."""
-    pattern: list[str] = []
-    while glob.has_magic(str(path)) and not path.exists():
-        if [path.name, *pattern[:1]] != ["**", "**"]:
-            pattern.insert(0, path.name)
-        path = path.parent
-    return path, pattern
+def _file_row(item: str, path: str, media: Collection[Media]) -> Row:
+    """The row of one file, with the error if its name says that it cannot be used."""
+    kind = read_as(kind_of(path), media)
+    if not is_url(path) and Path(path).is_dir():
+        if may_list(Path(path)):
+            return light_row(
+                item,
+                error=f"'{path}' is a folder, where a file is expected; there is nothing in it to "
+                "do. Give the folder itself, or take it away.",
+            )
+        return light_row(item, error=f"folder '{path}' may not be listed. Let it be read.")
+    match kind:
+        case Media.audio:
+            return light_row(item, audio_paths=[path])
+        case Media.image:
+            return light_row(item, image_paths=[path])
+    return light_row(
+        item,
+        error=f"'{path}' is of a kind that this job does not take; accepted are "
+        f"{accepted(media)}. Convert it, or leave it out.",
+    )
+
+
+def _manifests(path: Path) -> Iterator[str]:
+    """The files of a manifest: of a glob all that fit, of a folder the one that tells of it."""
+    if path.is_dir():
+        yield metadata_of(path) or ""
+    else:
+        yield from (str(file) for file in files_of(path, recursive=False))
+
+
+def _normal(path: str) -> Path:
+    return Path(os.path.normpath(Path(path).absolute()))
 
 
 def _common_folder(paths: list[Path]) -> Path:
@@ -171,12 +202,12 @@ def _common_folder(paths: list[Path]) -> Path:
         if path.is_dir():
             folders.append(path)
         elif not path.exists():
-            folders.append(_split_glob(path)[0])
+            folders.append(split_glob(path)[0])
         elif not is_manifest(path):
             folders.append(path.parent)
     return Path(os.path.commonpath(folders or [Path.cwd()]))
 
 
-def _readable(path: Path) -> str:
+def _readable(path: str) -> str:
     """A relative path as text, whatever bytes its names are made of."""
-    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -133,9 +133,16 @@ def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
         ({"audio": "a.wav", "prompt": ["x"]}, "has prompt=['x']; accepted is a text"),
         ({"audio": "a.wav", "id": {}}, "has id={}; accepted is a text"),
         ({"id": "q", "speaker": "A"}, "has nothing to work on. Give it a prompt, or one of audio"),
-        ({"prompt": "x", "video": "v.mp4"}, "has video='v.mp4', which is not read; files are"),
-        ({"prompt": "x", "Audio_Path": "a.wav"}, "audio, audio_filepath, image, images, file. Re"),
-        ({"audio": "a.wav", "offset": 1.5}, "begins at offset=1.5 of its file; whole files only"),
+        ({"prompt": "x", "wav": "a.wav"}, "has wav='a.wav', which is not read; files are"),
+        (
+            {"prompt": "x", "Audio_Path": "a.wav"},
+            "audio, audio_filepath, image, images, video, file. Re",
+        ),
+        ({"audio": "a.wav", "offset": "x"}, "has offset='x'; accepted are seconds from 0"),
+        ({"audio": "a.wav", "offset": -1}, "has offset=-1; accepted are seconds from 0"),
+        ({"image": "p.png", "offset": 1}, "offset=1 but names 0 clips and 1 pictures"),
+        ({"audio": "a.wav", "messages": "[oops"}, "has a chat that is not JSON"),
+        ({"audio": "a.wav", "messages": {}}, "has a chat that is no list of messages"),
     ],
 )
 def test_a_line_that_cannot_be_used_says_why(tmp_path: Path, line: Any, expected: str) -> None:
@@ -146,14 +153,14 @@ def test_a_line_that_cannot_be_used_says_why(tmp_path: Path, line: Any, expected
 def test_a_bad_line_is_known_by_its_id_if_that_can_be_read(tmp_path: Path) -> None:
     assert row_of(tmp_path, {"id": "q7", "audio": 3})["item"] == "q7"
     assert row_of(tmp_path, {"id": {}, "audio": "a.wav"})["item"] == "1"
-    assert row_of(tmp_path, {"audio": "a.wav", "offset": 2})["item"] == "a.wav"
+    assert row_of(tmp_path, {"audio": "a.wav", "offset": -2})["item"] == "a.wav"
 
 
 def test_a_bad_line_keeps_what_could_be_read(tmp_path: Path) -> None:
-    row = row_of(tmp_path, {"audio": "a.wav", "offset": 2, "text": "hello", "speaker": "A"})
-    assert "whole files only" in message(row)
+    row = row_of(tmp_path, {"audio": "a.wav", "offset": -2, "text": "hello", "speaker": "A"})
+    assert "seconds from 0" in message(row)
     assert row["reference"] == "hello"
-    assert json.loads(row["extra"] or "") == {"audio": "a.wav", "offset": 2, "speaker": "A"}
+    assert json.loads(row["extra"] or "") == {"audio": "a.wav", "offset": -2, "speaker": "A"}
 
 
 def test_what_is_said_about_media_is_no_medium(tmp_path: Path) -> None:
@@ -189,6 +196,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
 )
 NAMES = ["id", "audio", "images", "file", "prompt", "text", "offset", "duration", "video", "x"]
+NAMES += ["messages", "file_name", "path", "language", "task", "taskname"]
 KEYS = st.sampled_from(NAMES)
 
 
@@ -200,5 +208,11 @@ def test_whatever_a_line_holds_it_is_a_row(lines: list[dict[str, Any]]) -> None:
         rows = rows_of(Path(folder), *lines)
     assert len(rows) == len(lines)
     for row in rows:
-        assert row["error"] or row["audio_paths"] or row["image_paths"] or row["prompt"] is not None
+        assert (
+            row["error"]
+            or row["audio_paths"]
+            or row["image_paths"]
+            or row["prompt"] is not None
+            or row["turns"]
+        )
         str(row).encode()

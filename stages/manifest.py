@@ -9,7 +9,7 @@ from pathlib import Path
 from gemma3n.errors import InputError
 from stages.entry import FILE_NAME, check_columns, fill
 from stages.lhotse import from_cut, is_cut
-from stages.manifest_files import ENDINGS, entries
+from stages.manifest_files import ending_of, entries
 from stages.media import Media
 from stages.remote import is_url, local, sibling
 from stages.row import Row, light_row
@@ -21,7 +21,7 @@ METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")  # of a Huggin
 def is_manifest(path: str | Path) -> bool:
     """Whether a path that somebody gives is to be read as a list of work."""
     path = str(path)
-    if path.lower().endswith(ENDINGS):
+    if ending_of(path):
         return is_url(path) or has_magic(path) or Path(path).is_file()
     return path == STDIN or metadata_of(path) is not None
 

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 from gemma3n.errors import InputError
 from stages.files import open_file
 from stages.parquet_rows import parquet_rows
+from stages.remote import name_of
 
 ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".jsonl.gz", ".json.gz")
 Said = dict[str, Any] | InputError  # an object, or why there is none
@@ -32,6 +33,12 @@ class Entry(NamedTuple):
     said: Said
 
 
+def ending_of(path: str) -> str:
+    """Which of `ENDINGS` the name of a file, or at a URL, has; else nothing."""
+    name = name_of(path).lower()
+    return next((ending for ending in ENDINGS if name.endswith(ending)), "")
+
+
 def entries(path: str, check_columns: CheckColumns = lambda names: None) -> Iterator[Entry]:
     """Every entry in order. One that cannot be read says why, and the next one follows.
 
@@ -39,15 +46,16 @@ def entries(path: str, check_columns: CheckColumns = lambda names: None) -> Iter
         path: of a file here or a URL, with one of `ENDINGS`.
         check_columns: is asked about the columns of a table, before its rows.
     """
-    unit = "row" if path.lower().endswith(".parquet") else "line"
+    ending = ending_of(path)
+    unit = "row" if ending == ".parquet" else "line"
     try:
         with _readable(path) as file:
             found: Iterator[tuple[int, Said]]
             if unit == "row":
                 found = parquet_rows(path, file, check_columns)
-            elif ".json" not in path.lower()[-len(".jsonl.gz") :]:
+            elif ending in (".csv", ".tsv"):
                 found = _csv_rows(path, file, check_columns)
-            elif _is_list(path, file):
+            elif not ending.startswith(".jsonl") and _is_list(path, file):
                 unit, found = "object", _listed(file)
             else:
                 found = _lines(file)
@@ -63,7 +71,7 @@ def entries(path: str, check_columns: CheckColumns = lambda names: None) -> Iter
 @contextmanager
 def _readable(path: str) -> Iterator[BinaryIO]:
     with open_file(path) as file:
-        if not path.lower().endswith(".gz"):
+        if not ending_of(path).endswith(".gz"):
             yield file
             return
         with gzip.open(file) as unpacked:
@@ -96,8 +104,6 @@ def _checked(found: Any) -> Said:
 
 def _is_list(path: str, file: BinaryIO) -> bool:
     """Whether a file of JSON is one list, and not an object a line."""
-    if ".jsonl" in path.lower()[-len(".jsonl.gz") :]:
-        return False
     begin = file.read(_BLOCK)
     file.seek(0)
     text = begin.removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -152,7 +158,7 @@ def _csv_rows(path: str, file: BinaryIO, check_columns: CheckColumns) -> Iterato
         return
     if "\0" in head or _is_cut(head):
         raise InputError(f"'{path}' is not in UTF-8. Save it as UTF-8.")
-    if path.lower().endswith(".tsv"):
+    if ending_of(path) == ".tsv":
         # As corpora write them (Common Voice, for one): a quote is a letter like any other.
         form: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
     else:

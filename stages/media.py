@@ -4,7 +4,7 @@ from collections.abc import Collection
 from enum import Enum
 from pathlib import PurePath
 
-from stages.remote import is_url, name_in
+from stages.remote import name_of
 
 
 class Media(Enum):
@@ -28,8 +28,7 @@ _KIND = {end: kind for kind, extensions in EXTENSIONS.items() for end in extensi
 
 def kind_of(path: str | PurePath) -> Media | None:
     """What a file is, by its extension; of a URL that of the file it leads to."""
-    name = name_in(path) if isinstance(path, str) and is_url(path) else path
-    return _KIND.get(PurePath(name).suffix.lower())
+    return _KIND.get(PurePath(name_of(path) if isinstance(path, str) else path).suffix.lower())
 
 
 def read_as(kind: Media | None, media: Collection[Media]) -> Media | None:

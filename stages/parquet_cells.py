@@ -84,7 +84,7 @@ class _Column:
         self.starts = list(accumulate(rows, initial=0))  # of each row group, and the end
         self.batches: Iterator[Any] = iter(())
         self.kept: deque[tuple[int, list[Any]]] = deque(maxlen=_KEPT)  # (first row, cells)
-        self.next = 0  # the row that `batches` go on with
+        self.next = -1  # the row that `batches` go on with; none yet
 
     def __getitem__(self, row: int) -> Any:
         for start, cells in self.kept:

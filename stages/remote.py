@@ -6,6 +6,7 @@ A URL may be chained as fsspec does it: `zip://talks/a.wav::s3://bucket/talks.zi
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from gemma3n.errors import InputError
@@ -35,10 +36,17 @@ def local(path: str) -> str:
     return path[len("file://") :] if path.lower().startswith("file://") else path
 
 
-def name_in(url: str) -> str:
-    """The path of the file that a URL leads to, without what follows a `?`."""
-    _, path, _ = _parts(url)
-    return path.partition("?")[0] if _is_web(url) else path
+def name_of(path: str) -> str:
+    """The path itself; of a URL that of the file it leads to, without what follows a `?`."""
+    if not is_url(path):
+        return path
+    _, inner, _ = _parts(path)
+    return inner.partition("?")[0] if _is_web(path) else inner
+
+
+def is_glob(url: str) -> bool:
+    """Whether a URL stands for all that fits it: `*`, `?`, `[` do, on the web only `*`."""
+    return bool(_split_glob(url)[1])
 
 
 def sibling(url: str, name: str) -> str:
@@ -59,7 +67,8 @@ def file_system(url: str) -> tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs
 
-        return url_to_fs(url)
+        before, path, after = _parts(url)
+        return (_chained(before + after), path) if after else url_to_fs(url)
     except ImportError as error:
         raise InputError(
             f"'{url}' cannot be opened: {str(error).rstrip('.')}. "
@@ -76,11 +85,19 @@ def file_system(url: str) -> tuple[Any, str]:
         raise OSError(_reason(error)) from error
 
 
+@lru_cache(16)
+def _chained(url: str) -> Any:
+    """A chain's file system, such as an archive, kept as long as files in it are open."""
+    from fsspec.core import url_to_fs
+
+    return url_to_fs(url)[0]
+
+
 def remote_files(url: str, recursive: bool) -> Iterator[RemoteFile]:
     """Files that a URL stands for, in order, one folder in memory at a time; of a glob all at once.
 
     Args:
-        url: a file, a folder, or a glob with `*`, `?`, `[` (on the web only `*`).
+        url: a file, a folder, or a glob. Hidden files are left out, unless a glob asks for them.
         recursive: also look into the folders of a folder.
 
     Raises:
@@ -88,18 +105,21 @@ def remote_files(url: str, recursive: bool) -> Iterator[RemoteFile]:
         OSError: nothing is there, or it cannot be reached.
     """
     begin, pattern = _split_glob(url)
+    hidden = pattern.startswith(".") or "/." in pattern
     system, root = file_system(begin)
     try:
         if pattern:
             found = system.glob(f"{root.rstrip('/')}/{pattern}", detail=True)
-            entries = [{**info, "name": name} for name, info in sorted(found.items())]
+            entries = [info for _, info in sorted(found.items())]
         elif url.endswith("/") or system.info(root)["type"] == "directory":
             entries = _entries(system, root)
         else:
-            yield RemoteFile(url, name_in(url).rpartition("/")[2], _stamp(system.info(root)))
+            yield RemoteFile(url, name_of(url).rpartition("/")[2], _stamp(system.info(root)))
             return
         for info in _below(system, entries, recursive):
             name = info["name"].strip("/")[len(root.strip("/")) :].strip("/")
+            if "/." in f"/{name}" and not hidden:
+                continue
             yield RemoteFile(_inside(begin, name), name, _stamp(info))
     except OSError:
         raise
@@ -116,14 +136,9 @@ def _below(system: Any, entries: list[dict[str, Any]], recursive: bool) -> Itera
 
 
 def _entries(system: Any, folder: str) -> list[dict[str, Any]]:
-    """What a folder holds, by name, without hidden files and without the folder itself."""
+    """What a folder holds, by name, without the folder itself, which some drivers list too."""
     found = sorted(system.ls(folder, detail=True), key=lambda info: info["name"])
-    return [
-        info
-        for info in found
-        if info["name"].strip("/") != folder.strip("/")
-        and not info["name"].rstrip("/").rpartition("/")[2].startswith(".")
-    ]
+    return [info for info in found if info["name"].strip("/") != folder.strip("/")]
 
 
 def _parts(url: str) -> tuple[str, str, str]:

@@ -12,9 +12,9 @@ from omegaconf import MISSING
 from gemma3n.errors import InputError, SettingsError
 from stages.folders import files_of, may_list, split_glob
 from stages.manifest import STDIN, is_manifest, manifest_rows, metadata_of
-from stages.manifest_files import ENDINGS
+from stages.manifest_files import ENDINGS, ending_of
 from stages.media import Media, accepted, kind_of, read_as
-from stages.remote import is_url, local, remote_files
+from stages.remote import is_glob, is_url, local, remote_files
 from stages.row import Row, light_row
 from stages.seen import Seen
 from stages.setting import setting
@@ -129,12 +129,12 @@ def _local_rows(
 
 
 def _remote_rows(url: str, settings: SourceSettings, skipped: Counter[str]) -> Iterator[Row]:
-    if url.lower().endswith(ENDINGS) and "*" not in url:
+    if ending_of(url) and not is_glob(url):
         yield from manifest_rows(url, settings.media)
         return
     try:
         for file in remote_files(url, settings.recursive):
-            if url.lower().endswith(ENDINGS):
+            if ending_of(url):
                 yield from manifest_rows(file.url, settings.media)
             elif file.url == url or read_as(kind_of(file.url), settings.media):
                 row = _file_row(file.name, file.url, settings.media)

@@ -1,5 +1,6 @@
 import json
 import os
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -7,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemma3n.errors import SettingsError
+from gemma3n.errors import InputError, SettingsError
+from stages import stdin_list
+from stages.manifest import is_manifest
 from stages.media import Media
+from stages.opened import opened
 from stages.row import Row
 from stages.source import SourceSettings, list_items
 
@@ -179,6 +183,131 @@ def test_listing_never_holds_more_than_one_folder(talks: Path) -> None:
     assert next(items)["item"] == "a.FLAC"
     (talks / "day/later/new.wav").touch()
     assert [row["item"] for row in items][-1] == "day/later/new.wav"
+
+
+def test_a_folder_with_the_name_of_a_file_is_an_error_row_unless_there_are_files_in_it(
+    talks: Path,
+) -> None:
+    (talks / "x.wav").mkdir()
+    (talks / "y.wav").mkdir()
+    (talks / "y.wav/z.wav").touch()
+    rows = list(list_items(settings(talks)))
+    assert [row["item"] for row in rows][-2:] == ["x.wav", "y.wav/z.wav"]
+    assert "x.wav' is a folder, where a file is expected" in errors(rows)["x.wav"]
+
+
+def test_videos_are_listed_once_by_what_the_job_does_with_them(talks: Path) -> None:
+    (talks / "v.MP4").touch()
+    for media, column in {"audio": "audio_paths", "image audio": "image_paths"}.items():
+        (row,) = list_items(settings(talks / "v.MP4", media=media))
+        assert row[column] == [str(talks / "v.MP4")]  # type: ignore[literal-required]
+        assert len(row["audio_paths"]) + len(row["image_paths"]) == 1
+    assert "video (.mp4" in errors(list(list_items(settings(talks / "x"))))["x"]
+
+
+def test_video_is_no_kind_of_its_own_for_a_job() -> None:
+    with pytest.raises(SettingsError, match="video, which is taken by every job"):
+        settings("talks", media="audio video")
+
+
+def listed_from(
+    stdin: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, media: str = "audio"
+) -> list[Row]:
+    (tmp_path / "stdin").write_bytes(stdin)
+    monkeypatch.setattr("sys.stdin", (tmp_path / "stdin").open())
+    stdin_list._spooled.cache_clear()
+    try:
+        first = list(list_items(settings("-", media=media)))
+        assert list(list_items(settings("-", media=media))) == first
+        return first
+    finally:
+        stdin_list._spooled.cache_clear()
+        sys.stdin.close()
+
+
+def test_a_list_on_stdin_can_be_listed_again(
+    talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(talks)
+    names = b"./b.wav\n\nday/c.mp3\r\nx\nday\ncaf\xe9.wav\nmemory://a.wav"
+    rows = listed_from(names, tmp_path, monkeypatch)
+    assert [row["item"] for row in rows] == [
+        "b.wav", "day/c.mp3", "x", "day", "caf\\xe9.wav", "memory://a.wav",
+    ]  # fmt: skip
+    assert [row["audio_paths"] for row in rows[:2]] == [["b.wav"], ["day/c.mp3"]]
+    assert set(errors(rows)) == {"x", "day"}
+    assert "day' is a folder, where a file is expected" in errors(rows)["day"]
+
+
+def test_nothing_on_stdin_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match=r"nothing to do in \['-'\]"):
+        listed_from(b"\n", tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("name", ["metadata.jsonl", "metadata.csv"])
+def test_a_folder_of_hugging_face_is_what_its_metadata_lists(talks: Path, name: str) -> None:
+    lines = {
+        "metadata.jsonl": '{"file_name": "day/c.mp3", "transcription": "hello"}\n',
+        "metadata.csv": "file_name,transcription\nday/c.mp3,hello\n",
+    }
+    (talks / name).write_text(lines[name])
+    assert is_manifest(talks)
+    (row,) = list_items(settings(talks))
+    assert row["item"] == "day/c.mp3"
+    assert row["audio_paths"] == [str(talks / "day/c.mp3")]
+    assert row["reference"] == "hello"
+
+
+def test_metadata_that_names_no_files_do_not_make_a_folder_a_manifest(talks: Path) -> None:
+    (talks / "metadata.csv").write_text("a|hello\nb|there\n")
+    assert not is_manifest(talks)
+    assert "b.wav" in listed(talks)
+
+
+def test_a_glob_of_manifests_is_all_of_them(talks: Path) -> None:
+    for part in (1, 2):
+        (talks / f"{part}.jsonl").write_text(json.dumps({"id": f"id{part}", "audio": "b.wav"}))
+    assert is_manifest(talks / "*.jsonl")
+    assert listed(talks / "*.jsonl") == ["id1", "id2"]
+
+
+def stamps(*paths: Path | str) -> dict[str, str | None]:
+    return {row["item"]: row["stamp"] for row in list_items(settings(*paths))}
+
+
+def test_a_file_that_changed_has_another_stamp_and_the_others_have_not(talks: Path) -> None:
+    (talks / "m.jsonl").write_text('{"id": "x", "audio": "a.FLAC"}\n{"id": "y", "audio": "no.wav"}')
+    before = stamps(talks, talks / "m.jsonl")
+    assert before == stamps(talks, talks / "m.jsonl")
+    (talks / "a.FLAC").write_bytes(b"longer")
+    (talks / "no.wav").touch()
+    after = stamps(talks, talks / "m.jsonl")
+    changed = {item for item in before if before[item] != after[item]}
+    assert changed == {"a.FLAC", "x", "y"}
+
+
+def test_what_a_manifest_says_is_part_of_the_stamp_and_where_it_lies_is_not(talks: Path) -> None:
+    row = {"id": "x", "audio": "b.wav", "prompt": "Who?", "offset": 1.0, "text": "a"}
+    found = set()
+    for change in ({}, {"prompt": "Where?"}, {"offset": 2.0}, {"text": "b"}, {"language": "fr"}):
+        (talks / "m.jsonl").write_text(json.dumps({**row, **change}))
+        found.add(stamps(talks / "m.jsonl")["x"])
+    assert len(found) == 5
+    assert stamps(talks).items() >= stamps(talks.rename(talks.with_name("moved"))).items()
+
+
+def test_a_file_that_is_not_there_is_listed_where_it_is_named(talks: Path) -> None:
+    (talks / "link.wav").symlink_to("gone.wav")
+    (talks / "m.jsonl").write_text('{"audio": "gone.wav"}')
+    rows = list(list_items(settings(talks / "*.wav", talks / "m.jsonl")))
+    assert [row["item"] for row in rows] == ["b.wav", "link.wav", "gone.wav"]
+    assert not errors(rows)
+    for row in rows[1:]:
+        with (
+            pytest.raises(InputError, match=r"gone\.wav.* Correct the path"),
+            opened(row["audio_paths"][0]),
+        ):
+            pass
 
 
 def test_rows_of_one_name_get_names_of_their_own(tmp_path: Path) -> None:

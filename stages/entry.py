@@ -99,6 +99,7 @@ def _files(raw: dict[str, Any]) -> _Files:
     names: _Files = [
         (path, kind or kind_of(path))
         for key, kind in _MEDIA_KEYS.items()
+        if key in raw
         for path in _paths(raw, key)
     ]
     for key, value in raw.items():

@@ -3,10 +3,15 @@
 import glob
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from fnmatch import fnmatchcase
+from itertools import chain, islice
 from pathlib import Path
 
 from stages.media import kind_of
+from stages.scratch import scratch_database
+
+_IN_MEMORY = 50_000  # names of one folder
 
 
 def files_of(path: Path, recursive: bool) -> Iterator[Path]:
@@ -63,8 +68,26 @@ def _matches(folder: Path, pattern: list[str], recursive: bool) -> Iterator[Path
 
 def _entries(folder: Path, hidden: bool = False) -> Iterator[Path]:
     """What a folder holds, by name; nothing if it may not be listed."""
-    names = sorted(os.listdir(folder)) if may_list(folder) else []  # noqa: PTH208, a path takes 10x
-    return (folder / name for name in names if hidden or not name.startswith("."))
+    if may_list(folder):
+        for name in _names(folder):
+            if hidden or not name.startswith("."):
+                yield folder / name
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """The names in a folder, in order; many of them are sorted on disk."""
+    with os.scandir(folder) as entries:
+        some = sorted(entry.name for entry in islice(entries, _IN_MEMORY))
+        if len(some) < _IN_MEMORY:
+            yield from some
+            return
+        with closing(scratch_database()) as names:
+            names.execute("CREATE TABLE names (name BLOB PRIMARY KEY) WITHOUT ROWID")
+            every = chain(some, (entry.name for entry in entries))
+            rows = ((os.fsencode(name),) for name in every)
+            names.executemany("INSERT OR IGNORE INTO names VALUES (?)", rows)
+            for (name,) in names.execute("SELECT name FROM names ORDER BY name"):
+                yield os.fsdecode(name)
 
 
 def may_list(folder: Path) -> bool:

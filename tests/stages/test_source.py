@@ -178,6 +178,15 @@ def test_a_name_that_is_no_text_gives_an_item_that_is(tmp_path: Path) -> None:
     assert listed(tmp_path) == ["caf\\xe9.wav"]
 
 
+def test_a_folder_of_many_files_is_listed_in_the_same_order(
+    talks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (talks / "é.wav").touch()
+    expected = listed(talks)
+    monkeypatch.setattr("stages.folders._IN_MEMORY", 2)
+    assert listed(talks) == expected
+
+
 def test_listing_never_holds_more_than_one_folder(talks: Path) -> None:
     items = list_items(settings(talks))
     assert next(items)["item"] == "a.FLAC"

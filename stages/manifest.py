@@ -14,7 +14,6 @@ from stages.media import Media
 from stages.remote import is_url, local, sibling
 from stages.row import Row, light_row
 
-STDIN = "-"  # a list of paths there, one a line
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")  # of a Hugging Face folder
 
 
@@ -23,7 +22,7 @@ def is_manifest(path: str | Path) -> bool:
     path = str(path)
     if ending_of(path):
         return is_url(path) or has_magic(path) or Path(path).is_file()
-    return path == STDIN or metadata_of(path) is not None
+    return metadata_of(path) is not None
 
 
 def metadata_of(folder: str | Path) -> str | None:

@@ -163,7 +163,12 @@ def _csv_rows(path: str, file: BinaryIO, check_columns: CheckColumns) -> Iterato
         form: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
     else:
         form = {"delimiter": max(",;\t", key=head.count)}
-    names = [name.strip() for name in next(csv.reader([head], **form), [])]
+    try:
+        names = [name.strip() for name in next(csv.reader([head], **form), [])]
+    except csv.Error as error:
+        raise InputError(
+            f"'{path}' has a header that is not CSV: {error}. End each line with a newline."
+        ) from error
     check_columns(names)
     rows = csv.reader(lines, **form)
     while True:

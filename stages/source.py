@@ -11,7 +11,7 @@ from omegaconf import MISSING
 
 from gemma3n.errors import InputError, SettingsError
 from stages.folders import files_of, may_list, split_glob
-from stages.manifest import STDIN, is_manifest, manifest_rows, metadata_of
+from stages.manifest import is_manifest, manifest_rows, metadata_of
 from stages.manifest_files import ENDINGS, ending_of
 from stages.media import Media, accepted, kind_of, read_as
 from stages.remote import is_glob, is_url, local, remote_files
@@ -21,6 +21,7 @@ from stages.setting import setting
 from stages.stamp import stamp_of
 from stages.stdin_list import listed_on_stdin
 
+STDIN = "-"  # a list of paths there, one a line
 _MANIFESTS = f"manifest ({' '.join(ENDINGS)})"
 
 

@@ -83,6 +83,7 @@ def test_a_mark_of_byte_order_is_no_part_of_a_header(tmp_path: Path) -> None:
         ("m.csv", b"audio,text\na.wav,caf\xe9\nb.wav,x\n", [(0, "is not in UTF-8. Save the file")]),
         ("m.csv", "audio,text\na.wav,x\n".encode("utf-16"), [(0, "is not in UTF-8. Save it")]),
         ("m.csv", b'audio,text\nb,"' + b"x" * 200_000 + b"\nc,d\n", [(0, "is not CSV: field")]),
+        ("m.csv", b"audio,text\ra.wav,x\r", [(0, "has a header that is not CSV")]),
         ("m.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 99)[:-9], [(-1, "cannot be read to its end")]),
         ("m.jsonl.gz", b"plain", [(0, "cannot be read to its end: Not a gzipped file")]),
         ("m.parquet", b"PAR1 plain", [(0, "cannot be read as parquet")]),

@@ -50,6 +50,7 @@ def test_a_batch_is_one_part_with_good_and_failed_rows(tmp_path: Path) -> None:
         "segment": 0,
         "last": True,
         "place": 4,
+        "stamp": None,
         "start_s": 0.0,
         "end_s": 1.5,
         "audio_s": 1.5,

@@ -33,7 +33,7 @@ from pipelines.progress import Summary
 from pipelines.settings import ExecutorKind, ModelSettings, PathJob, SourceJob
 from stages.media import Media
 from stages.model import Load
-from stages.source import absolute_source, list_items
+from stages.source import STDIN, absolute_source, list_items
 from stages.write import PARTS, replacing
 
 logger = logging.getLogger(__name__)
@@ -102,6 +102,8 @@ def own_folder(job: PathJob) -> Path:
     Raises:
         SettingsError: the job cannot be run.
     """
+    if STDIN in job.source.path:  # what is on the list has no name to be found again by
+        return new_folder(job.job)
     check_job(job)
     now = fingerprint(job, model_load(replace(job, model=job.model.pinned())))
     paths = sorted(anywhere(job).source.path)

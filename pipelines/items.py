@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pipelines.overlaps import parted
 from pipelines.scripts import joined
 
 Item = dict[str, Any]
@@ -16,10 +17,10 @@ def make_item(rows: Sequence[dict[str, Any]]) -> Item:
 
     Returns:
         `item`, `text` (None if no segment is good), `segments` (the good ones: `start_s`, `end_s`,
-        `text`, `logprob`), `size`, `note`, `reference`, `extra` (one JSON object), `error` (of the
-        first that failed: `stage`, `message`).
+        `text`, `logprob`; what two of them share is in one), `size`, `note`, `reference`, `extra`
+        (one JSON object), `error` (of the first that failed: `stage`, `message`).
     """
-    good = [row for row in rows if row["error_stage"] is None]
+    good = parted([row for row in rows if row["error_stage"] is None])
     failed = [row for row in rows if row["error_stage"] is not None]
     notes = dict.fromkeys(row["note"] for row in good if row["note"])
     return {

@@ -11,7 +11,7 @@ from stages.entry import FILE_NAME, check_columns, fill
 from stages.lhotse import from_cut, is_cut
 from stages.manifest_files import ending_of, entries
 from stages.media import Media
-from stages.remote import is_url, local, sibling
+from stages.remote import exists, is_url, local, name_of, sibling
 from stages.row import Row, light_row
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")  # of a Hugging Face folder
@@ -65,17 +65,22 @@ class _Folder:
 
     def __init__(self, manifest: str) -> None:
         self.manifest = manifest
-        self.folder = os.path.dirname(manifest)  # noqa: PTH120
-        self.root = None if is_url(manifest) else Path(self.folder).resolve()
+        self.folder = os.path.dirname(name_of(manifest))  # noqa: PTH120
+        self.is_url = is_url(manifest)
+        self.root = Path(self.folder) if self.is_url else Path(self.folder).resolve()
+        self.names_itself: bool | None = None  # whether paths at a URL do, once it is known
 
     def path_of(self, name: str) -> str:
         """Where a path leads: from the manifest's folder, or naming that folder first."""
-        if is_url(name):
+        if is_url(name) or name.startswith("/"):
             return local(name)
-        if self.root is None:
-            return name if name.startswith("/") else sibling(self.manifest, name)
-        path = os.path.join(self.folder, name)  # noqa: PTH118
         first, _, rest = name.partition("/")
-        if rest and first == self.root.name and not os.access(path, os.F_OK):
+        may_name_itself = rest and first == self.root.name
+        if self.is_url:
+            if may_name_itself and self.names_itself is None:  # a request a line would be too many
+                self.names_itself = not exists(sibling(self.manifest, name))
+            return sibling(self.manifest, rest if may_name_itself and self.names_itself else name)
+        path = os.path.join(self.folder, name)  # noqa: PTH118
+        if may_name_itself and not os.access(path, os.F_OK):
             return str(self.root.parent / name)
         return path

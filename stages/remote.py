@@ -93,6 +93,15 @@ def _chained(url: str) -> Any:
     return url_to_fs(url)[0]
 
 
+def exists(url: str) -> bool:
+    """Whether there is a file; what cannot be asked has none."""
+    try:
+        system, path = file_system(url)
+        return bool(system.exists(path))
+    except (InputError, OSError):
+        return False
+
+
 def remote_files(url: str, recursive: bool) -> Iterator[RemoteFile]:
     """Files that a URL stands for, in order, one folder in memory at a time; of a glob all at once.
 

@@ -156,7 +156,9 @@ def _check_url(url: str, settings: SourceSettings) -> None:
         return
     try:
         next(remote_files(url, settings.recursive), None)
-    except (InputError, OSError) as error:
+    except InputError as error:
+        raise SettingsError(f"source: {error}") from error
+    except OSError as error:
         why = "it does not exist" if isinstance(error, FileNotFoundError) else str(error)
         raise SettingsError(f"source '{url}' cannot be used: {why}. Correct the URL.") from error
 
@@ -177,10 +179,11 @@ def _file_row(item: str, path: str, media: Collection[Media]) -> Row:
             return light_row(item, audio_paths=[path])
         case Media.image:
             return light_row(item, image_paths=[path])
+    hint = ", or, if it is a folder on the web, end it with '/'" if is_url(path) else ""
     return light_row(
         item,
         error=f"'{path}' is of a kind that this job does not take; accepted are "
-        f"{accepted(media)}. Convert it, or leave it out.",
+        f"{accepted(media)}. Convert it, or leave it out{hint}.",
     )
 
 

@@ -82,6 +82,12 @@ def test_a_folder_of_a_url_is_not_entered_when_not_recursive(memory: str) -> Non
     assert [row["item"] for row in rows(memory, recursive=False)] == ["a.wav", "b.wav"]
 
 
+def test_a_url_of_another_kind_that_is_named_itself_is_an_error_row(memory: str) -> None:
+    (row,) = rows(f"{memory}/notes.txt")
+    assert row["error"]
+    assert "if it is a folder on the web, end it with '/'" in row["error"]["message"]
+
+
 def test_other_kinds_of_a_url_are_skipped_and_counted(memory: str) -> None:
     skipped: Counter[str] = Counter()
     rows(memory, skipped=skipped)
@@ -93,6 +99,13 @@ def test_a_manifest_at_a_url_names_files_beside_it(memory: str, archive: str) ->
         found = rows(manifest)
         assert [content(row) for row in found] == [b"c", b"b"]
         assert found[0]["offset_s"] == 1
+
+
+def test_a_manifest_at_a_url_may_name_its_folder_first(memory: str) -> None:
+    fsspec.filesystem("memory").pipe("/talks/m.jsonl", b'{"audio": "talks/a.wav"}\n' * 2)
+    assert [content(row) for row in rows(f"{memory}/m.jsonl")] == [b"a", b"a"]
+    fsspec.filesystem("memory").pipe("/talks/talks/a.wav", b"nearer")
+    assert [content(row) for row in rows(f"{memory}/m.jsonl")] == [b"nearer"] * 2
 
 
 def test_a_manifest_here_may_name_urls(memory: str, tmp_path: Path) -> None:

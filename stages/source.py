@@ -105,7 +105,8 @@ def _rows(settings: SourceSettings, skipped: Counter[str]) -> Iterator[Row]:
         if path == STDIN:
             for name in listed_on_stdin():
                 where = name if is_url(name) else os.path.normpath(name)
-                yield _file_row(_readable(where), local(where), settings.media)
+                file = where if is_url(where) else str(Path(where).absolute())
+                yield _file_row(_readable(where), local(file), settings.media)
         elif is_url(path):
             yield from _remote_rows(path, settings, skipped)
         else:

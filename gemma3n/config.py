@@ -159,6 +159,17 @@ class Config:
     audio_soft_tokens_per_image: int = 188  # the released spelling; it means "per clip"
     raw: dict[str, Any] = field(default_factory=dict, repr=False)  # the file as it was read
 
+    @property
+    def only_language(self) -> str | None:
+        """The one that the checkpoint knows, if it says so by the extra key `languages`.
+
+        It is a list of codes; released checkpoints, which know many, have none.
+        """
+        match self.raw.get("languages"):
+            case [str(language)]:
+                return language
+        return None
+
     @classmethod
     def from_folder(cls, folder: Path) -> "Config":
         """Read `config.json` of a checkpoint folder.

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from gemma3n.chat import Mark, parse_template
+from gemma3n.config import Config
 from gemma3n.errors import InputError, SettingsError
-from gemma3n.named import NANO
 from pipelines.keys import nearest
 from pipelines.settings import PathJob
 from stages.fuse import FuseSettings
+from stages.languages import language_name
 from stages.manifest import is_manifest
 from stages.model import Load
 from stages.prompts import DEFAULT_TASK, first_filled, places_in
@@ -194,14 +195,17 @@ def _check_languages(job: PathJob, prompts: list[str]) -> None:
             )
 
 
-def nano_note(job: PathJob) -> str | None:
-    """What who asks nano about languages should know before it answers."""
+def language_note(job: PathJob) -> str | None:
+    """What who asks about languages should know of a checkpoint that has only one."""
     asks = job.fuse.language is not None or "to" in places_in(job.fuse.templates())
-    if job.model.path != NANO or "fuse" not in job.path or not asks:
+    if "fuse" not in job.path or not asks:
+        return None
+    language = Config.from_folder(job.model.folder).only_language
+    if language is None or {job.fuse.language, job.fuse.to} == {language_name(language)}:
         return None
     return (
-        "nano knows only English and was never asked for a language: what it says will be wrong. "
-        "Name another checkpoint, as in model=google/gemma-3n-E2B-it."
+        f"{job.model.path} knows only {language_name(language)}: what it says of another language "
+        "will be wrong. Name another checkpoint, as in model=google/gemma-3n-E2B-it."
     )
 
 

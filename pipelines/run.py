@@ -28,7 +28,7 @@ from pipelines.item_files import FOLDERS, clear_files
 from pipelines.lock import locked
 from pipelines.nested import nested_size
 from pipelines.output import writable
-from pipelines.path import check_path, check_prompt, nano_note
+from pipelines.path import check_path, check_prompt, language_note
 from pipelines.progress import Summary
 from pipelines.settings import ExecutorKind, ModelSettings, PathJob, SourceJob
 from stages.media import Media
@@ -80,7 +80,7 @@ def run_path(job: PathJob, output: Path | str, command: str = "") -> int:
         if has_results(folder) and not job.fresh:
             check_same(folder, now)
         logger.info("%s", command or f"gemma3n {job.job}")
-        if note := nano_note(job):
+        if note := language_note(job):
             logger.warning("%s", note)
         return _execute(job, load, folder, log, now)
 

@@ -101,6 +101,8 @@ class Fuse(Stage):
         language = settings.language
         if row["language"] is not None and "language" in places_in(templates):
             language = language_name(row["language"])
+        if self.model.config.only_language is not None:  # it was never asked for one
+            language = None
         return first_filled(templates, {"language": language, "to": settings.to})
 
 

@@ -49,6 +49,7 @@ def nano_config() -> dict[str, Any]:
         "model_type": "gemma3n",
         "architectures": ["Gemma3nForConditionalGeneration"],
         "dtype": "bfloat16",
+        "languages": ["en"],
         "tie_word_embeddings": True,
         "boi_token_id": PIECES - 2,
         "boa_token_id": PIECES - 1,

@@ -15,7 +15,7 @@ from pipelines.path import (
     build_stage,
     check_path,
     check_prompt,
-    nano_note,
+    language_note,
     settings_of,
     stage_class,
     unused_groups,
@@ -251,12 +251,14 @@ def test_a_task_or_a_language_that_the_job_knows_is_fine(tmp_path: Path) -> None
 
 
 def test_who_asks_nano_about_languages_is_told_what_it_knows() -> None:
-    note = nano_note(tasked(job="translate"))
+    note = language_note(tasked(job="translate"))
     assert note is not None
     assert note.startswith("nano knows only English")
-    assert nano_note(tasked("fuse.language=Thai", job="transcribe")) == note
-    assert nano_note(tasked(job="transcribe")) is None
-    assert nano_note(tasked("model.path=other", job="translate")) is None
+    assert language_note(tasked("fuse.language=Thai", job="transcribe")) == note
+    assert language_note(tasked(job="transcribe")) is None
+    assert language_note(tasked("fuse.language=en", job="transcribe")) is None
+    golden = Path(__file__).parents[1] / "golden/checkpoint"
+    assert language_note(tasked(f"model.path={golden}", job="translate")) is None
 
 
 def test_the_jobs_task_reaches_the_pictures(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -139,6 +140,12 @@ def test_a_task_or_a_language_that_nobody_knows_costs_its_row(
 ) -> None:
     with pytest.raises(InputError, match=why):
         asked(FuseSettings(task="hear", prompts=PROMPTS), load, row_of(1, **row))
+
+
+def test_a_checkpoint_with_one_language_is_never_asked_for_one(fake_model: Any, load: Load) -> None:
+    fake_model.config = replace(fake_model.config, raw={"languages": ["en"]})
+    for settings in (FuseSettings("", "hear", PROMPTS), FuseSettings("", "hear", PROMPTS, "fr")):
+        assert asked(settings, load, row_of(1, language="en")) == ["Hear ", AUDIO, "."]
 
 
 @pytest.mark.parametrize("name", ["language", "to"])

@@ -16,7 +16,12 @@ PROMPTS = {"hear": ["In {language}, hear <audio>.", HEAR], "read": [READ]}
 
 
 def row_of(clips: int = 0, images: int = 0, **more: Any) -> Row:
-    soft = Row(audio_tokens=[torch.zeros(1, 1)] * clips, image_tokens=[torch.zeros(1, 1)] * images)
+    soft = Row(
+        audio_tokens=[torch.zeros(1, 1)] * clips,
+        image_tokens=[torch.zeros(1, 1)] * images,
+        audio_parts=["a"] * clips,
+        image_parts=["i"] * images,
+    )
     return light_row("a") | soft | Row(**more)  # type: ignore[typeddict-item]
 
 

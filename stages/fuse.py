@@ -167,7 +167,8 @@ def spread(
         Mark.AUDIO: iter(zip(audio_parts, starts, strict=False)),
         Mark.IMAGE: iter(zip(image_parts, starts[len(audio_parts) :], strict=False)),
     }
-    spread_turns, order = [], []
+    spread_turns: list[Turn] = []
+    order: list[int] = []
     for turn in turns:
         content: list[str | Mark] = []
         for piece in turn.content:

@@ -113,9 +113,8 @@ def test_a_long_clip_becomes_a_row_a_segment(tmp_path: Path) -> None:
     assert [(row["segment"], row["last"]) for row in rows] == [(0, False), (1, False), (2, True)]
     times = [(row["start_s"], row["end_s"]) for row in rows]
     assert times == [(0.0, 10.2), (11.3, 16.7), (19.3, 21.5)]
-    for row, (start, end) in zip(rows, times, strict=True):
-        assert row["audio_s"] == pytest.approx(end - start)
-        assert [len(w) for w in row["waveforms"]] == [round((end - start) * RATE)]
+    assert [round(row["audio_s"], 3) for row in rows] == [10.2, 5.4, 2.2]
+    assert [len(row["waveforms"][0]) for row in rows] == [163_200, 86_400, 35_200]
 
 
 def test_segments_are_as_long_as_the_checkpoint_or_the_settings_allow(tmp_path: Path) -> None:

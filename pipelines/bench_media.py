@@ -14,10 +14,11 @@ import numpy as np
 from pipelines.bench_table import Bench
 from pipelines.settings import BenchJob
 from pipelines.step import expand_step, run_step
+from stages.audio import RATE
 from stages.media import Media
 from stages.mel import Mel, MelSettings
 from stages.model import Load
-from stages.read import RATE, Read
+from stages.read import Read
 from stages.resize import Resize, ResizeSettings, Resolution
 from stages.row import Row, Stage
 from stages.source import SourceSettings, list_items

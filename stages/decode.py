@@ -63,7 +63,8 @@ class Decode(Stage):
             row["new_tokens"] = count
             row["logprob"] = sum(answer.logprobs) / count if count else None
             row["size"] = self.model.size_name
-            row["note"] = f"cut at {count} tokens" if answer.finish == "length" else None
+            notes = [row.get("note"), f"cut at {count} tokens" if answer.finish == "length" else ""]
+            row["note"] = "; ".join(filter(None, notes)) or None
         return rows
 
 

@@ -1,6 +1,7 @@
 """Prompt and soft tokens -> token ids and fused embeddings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from gemma3n.chat import Mark, Turn
 from gemma3n.errors import InputError, SettingsError
@@ -10,6 +11,8 @@ from stages.prompts import DEFAULT_TASK, check_task, first_filled, places_in
 from stages.row import Row, Stage
 from stages.setting import fixed, setting
 from stages.turns import chat_turns
+
+_LETTERS = {"a": Mark.AUDIO, "i": Mark.IMAGE}  # of `audio_parts` and `image_parts`
 
 
 @dataclass
@@ -48,7 +51,7 @@ class Fuse(Stage):
     """Lays out each row's prompt and puts its soft tokens in their places."""
 
     settings_type = FuseSettings
-    reads = ("prompt", "task", "language", "turns")
+    reads = ("prompt", "task", "language", "turns", "audio_parts", "image_parts")
     takes = ("audio_tokens", "image_tokens")
     adds = ("token_ids", "embeddings")
     drops = ("audio_tokens", "image_tokens")
@@ -64,7 +67,9 @@ class Fuse(Stage):
         context = self.model.config.text.max_position_embeddings
         for row in rows:
             audio, images = row.pop("audio_tokens", []), row.pop("image_tokens", [])
-            turns = self._turns(row, len(audio), len(images))
+            turns = self._turns(row, len(row["audio_parts"]), len(row["image_parts"]))
+            turns, order = spread(turns, row["audio_parts"], row["image_parts"])
+            audio = [audio[clip] for clip in order]
             row["token_ids"] = (
                 tokenizer.chat_ids(turns)
                 if self.settings.chat
@@ -144,6 +149,39 @@ def check_marks(content: list[str | Mark], clips: int, images: int) -> None:
                 f"the prompt has {content.count(mark)} {mark.value}, but the row has {there} of "
                 "them. Give one mark each, or none in the whole prompt: then media come first."
             )
+
+
+def spread(
+    turns: list[Turn], audio_parts: list[str], image_parts: list[str]
+) -> tuple[list[Turn], list[int]]:
+    """Put in place of each mark all that it stands for: a long clip is several, a film both kinds.
+
+    Args:
+        turns: as many marks as there are parts.
+        audio_parts: of the row, see `Row`; their clips are numbered first.
+        image_parts: of the row.
+
+    Returns:
+        The turns, and the numbers of the clips in the order of their marks.
+    """
+    starts = list(accumulate((part.count("a") for part in [*audio_parts, *image_parts]), initial=0))
+    marks = {
+        Mark.AUDIO: iter(zip(audio_parts, starts, strict=False)),
+        Mark.IMAGE: iter(zip(image_parts, starts[len(audio_parts) :], strict=False)),
+    }
+    spread_turns: list[Turn] = []
+    order: list[int] = []
+    for turn in turns:
+        content: list[str | Mark] = []
+        for piece in turn.content:
+            if not isinstance(piece, Mark):
+                content.append(piece)
+                continue
+            part, start = next(marks[piece])
+            content += [_LETTERS[letter] for letter in part]
+            order += range(start, start + part.count("a"))
+        spread_turns.append(replace(turn, content=content))
+    return spread_turns, order
 
 
 def _media(clips: int, images: int) -> list[str | Mark]:

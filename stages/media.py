@@ -53,3 +53,19 @@ def accepted(media: Collection[Media]) -> str:
     return (
         "; ".join(f"{kind.value} ({EXTENSIONS[kind]})" for kind in kinds) or "no files, only text"
     )
+
+
+def unreadable(path: str, kind: Media, why: str, also: str = "") -> str:
+    """What to say of a file whose content is not what it should be.
+
+    Args:
+        path: of the file.
+        kind: that it was to be read as.
+        why: the decoder's reason.
+        also: another way to repair it, as a sentence.
+    """
+    text = (
+        f"'{path}' cannot be read as {kind.value}: {why.rstrip('.')}. "
+        f"Accepted are {EXTENSIONS[kind]}, each by its content. Repair or convert the file."
+    )
+    return f"{text} {also}".rstrip()

@@ -22,7 +22,7 @@ class Mel(Stage):
     """Turns each clip's waveform into the mel frames the audio tower reads."""
 
     settings_type = MelSettings
-    reads = ("audio_paths", "waveforms")
+    reads = ("clip_paths", "waveforms")
     adds = ("mels",)
     drops = ("waveforms",)
 
@@ -31,7 +31,7 @@ class Mel(Stage):
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         for row in rows:
-            clips = zip(row["audio_paths"], row.pop("waveforms"), strict=True)
+            clips = zip(row["clip_paths"], row.pop("waveforms"), strict=True)
             row["mels"] = [self._mel(path, waveform) for path, waveform in clips]
         return rows
 

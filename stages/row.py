@@ -44,6 +44,11 @@ class Row(TypedDict, total=False):
     start_s: float | None  # seconds in the original file; None for what has no duration
     end_s: float | None
     audio_s: float  # seconds of all its clips together
+    clip_paths: list[str]  # the file of each clip: of a long one, there are several
+    # For each path, what its one mark in the prompt stands for: a letter a medium, `a` for a clip,
+    # `i` for an image. A film is such as `iiaia`: images, each before the sound that goes with it.
+    audio_parts: list[str]
+    image_parts: list[str]
     # Heavy columns: each is dropped by the stage that turns it into the next.
     waveforms: list[F32]  # each [samples], mono, 16 kHz, -1..1
     images: list[U8]  # each [height, width, 3], RGB

@@ -37,8 +37,31 @@ class SourceSettings:
         [Media.audio, Media.image], "kinds of files the job takes: audio, image, or both"
     )
     recursive: bool = setting(True, "also look into the folders of a folder")
+    split: bool = setting(
+        False, "a row a segment of a long recording; false keeps a row's media together"
+    )
+    max_segment_s: float = setting(
+        30.0, "seconds of sound that the model gets at once; less where a checkpoint takes less"
+    )
+    overlap_s: float = setting(
+        2.0, "seconds that segments share on each side of a cut where there is no pause"
+    )
+    max_hours: float = setting(24.0, "hours that one recording may last")
+    fps: float = setting(1.0, "frames a second of a video, fewer where it is long")
+    max_frames: int = setting(32, "frames of one video, fewer where the context holds fewer")
 
     def __post_init__(self) -> None:
+        for name, least in (
+            ("max_segment_s", 1.0),
+            ("overlap_s", 0.0),
+            ("max_hours", 0.0),
+            ("fps", 0.001),
+            ("max_frames", 1),
+        ):
+            if not getattr(self, name) >= least:  # also what is no number
+                raise SettingsError(
+                    f"source.{name}={getattr(self, name)}; it must be at least {least:g}. Raise it."
+                )
         if Media.video in self.media:
             raise SettingsError(
                 "source.media names video, which is taken by every job that takes audio or image: "

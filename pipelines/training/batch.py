@@ -4,7 +4,6 @@ import random
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ from pipelines.training.augment import augment_image, mask_mel
 from pipelines.training.clip import heard
 from pipelines.training.examples import Example, Kind
 from stages.fuse import prompt_content
-from stages.read import read_image
+from stages.picture import read_image
 
 
 @dataclass
@@ -128,7 +127,7 @@ class Collator:
     def _pixels(self, example: Example, seed: int) -> Tensor:
         from PIL import Image
 
-        image = read_image(Path(str(example.path)))
+        image = read_image(str(example.path))
         if self.augment:
             image = augment_image(image, seed)
         return torch.from_numpy(image_pixels(Image.fromarray(image), self.resolution))

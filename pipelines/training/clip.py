@@ -1,12 +1,10 @@
 """An example's clip or clips -> one waveform, and the phone that each frame of it is in."""
 
-from pathlib import Path
-
 import numpy as np
 
 from pipelines.training.augment import RATE, augment_clip
 from pipelines.training.examples import PAUSE_S, Example
-from stages.read import read_audio
+from stages.audio import read_clip
 from stages.row import F32
 
 _FRAME_S = 0.04  # of the audio tower
@@ -33,7 +31,7 @@ def heard(example: Example, seed: int | None) -> tuple[F32, str | None]:
         if (silent := round(samples / RATE / _FRAME_S) - frames) > 0:
             phones.append(f"SIL:{silent}")
             frames += silent
-        waveform = read_audio(Path(str(part.path)))
+        waveform = read_clip(str(part.path))
         if seed is not None:
             waveform = augment_clip(waveform, seed + n)
         waveforms.append(waveform)

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from gemma3n.chat import Mark, parse_template
+from gemma3n.chat import Mark, Turn, parse_template
 from gemma3n.errors import InputError, SettingsError
-from stages.fuse import Fuse, FuseSettings, prompt_content
+from stages.fuse import Fuse, FuseSettings, prompt_content, spread
 from stages.model import Load
 from stages.row import Row, light_row
 
@@ -17,7 +17,12 @@ PROMPTS = {"hear": ["In {language}, hear <audio>.", HEAR], "read": [READ]}
 
 
 def row_of(clips: int = 0, images: int = 0, **more: Any) -> Row:
-    soft = Row(audio_tokens=[torch.zeros(1, 1)] * clips, image_tokens=[torch.zeros(1, 1)] * images)
+    soft = Row(
+        audio_tokens=[torch.zeros(1, 1)] * clips,
+        image_tokens=[torch.zeros(1, 1)] * images,
+        audio_parts=["a"] * clips,
+        image_parts=["i"] * images,
+    )
     return light_row("a") | soft | Row(**more)  # type: ignore[typeddict-item]
 
 
@@ -192,3 +197,26 @@ def test_a_chat_that_does_not_fit_the_row_or_the_job_is_refused(
     turns = chat(("user", [{"type": "audio"}]))
     with pytest.raises(InputError, match=why):
         Fuse(FuseSettings(chat=chat_asked), load)([row_of(clips, turns=turns)])
+
+
+def test_a_mark_stands_for_all_clips_and_frames_of_its_file(
+    fake_model: Any, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake_model.config.text, "max_position_embeddings", 99)
+    row = light_row("a") | Row(
+        audio_tokens=[torch.full((1, 1), float(n)) for n in range(5)],
+        image_tokens=[torch.zeros(1, 1)] * 4,
+        audio_parts=["aa", "a"],
+        image_parts=["i", "iiaia"],
+    )
+    stage = Fuse(FuseSettings(prompt="<image>1<audio>22<image>333<audio>", chat=False), load)
+    (made,) = stage([row])
+    i, a = 513, 529
+    assert made["token_ids"] == [2, i, 1, a, a, 2, i, i, a, i, a, 3, a]
+
+
+def test_clips_follow_the_order_of_their_marks() -> None:
+    turns = [Turn("user", [IMAGE, AUDIO]), Turn("user", [AUDIO])]
+    spread_turns, order = spread(turns, ["aa", "a"], ["ia"])
+    assert [turn.content for turn in spread_turns] == [[IMAGE, AUDIO, AUDIO, AUDIO], [AUDIO]]
+    assert order == [3, 0, 1, 2]

@@ -24,9 +24,9 @@ def test_each_waveform_becomes_its_mel_frames(checkpoint_folder: Path) -> None:
     clips = [clip(2000), clip(3000)]
     rows = stage(checkpoint_folder)(
         [
-            Row(item="a", audio_paths=["a.wav", "b.wav"], waveforms=clips),
-            Row(item="b", audio_paths=[], waveforms=[]),
-            Row(item="c", audio_paths=["a.wav"], waveforms=clips[:1]),
+            Row(item="a", clip_paths=["a.wav", "b.wav"], waveforms=clips),
+            Row(item="b", clip_paths=[], waveforms=[]),
+            Row(item="c", clip_paths=["a.wav"], waveforms=clips[:1]),
         ]
     )
     assert [len(row["mels"]) for row in rows] == [2, 0, 1]
@@ -36,7 +36,7 @@ def test_each_waveform_becomes_its_mel_frames(checkpoint_folder: Path) -> None:
 
 def test_frames_are_made_as_the_checkpoint_says(tmp_path: Path) -> None:
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"hop_length": 320}))
-    (row,) = stage(tmp_path)([Row(item="a", audio_paths=["a.wav"], waveforms=[clip(4000)])])
+    (row,) = stage(tmp_path)([Row(item="a", clip_paths=["a.wav"], waveforms=[clip(4000)])])
     np.testing.assert_array_equal(row["mels"][0], log_mel(clip(4000), MelConfig(hop_length=320)))
 
 
@@ -55,6 +55,6 @@ def test_a_preprocessor_config_that_is_no_json_is_refused(tmp_path: Path) -> Non
 
 def test_a_clip_too_short_for_a_frame_is_called_by_its_file(tmp_path: Path) -> None:
     clips = [clip(4000), clip(10)]
-    row = Row(item="a", audio_paths=["long.wav", "short.wav"], waveforms=clips)
+    row = Row(item="a", clip_paths=["long.wav", "short.wav"], waveforms=clips)
     with pytest.raises(InputError, match=r"clip 'short.wav': the clip has 10 samples; a mel frame"):
         stage(tmp_path)([row])

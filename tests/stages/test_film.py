@@ -32,8 +32,8 @@ def speech() -> F32:
 def make(path: Path, speech: F32 | None, codec: str = "aac", seconds: int = 0) -> str:
     """A film of so many seconds of pictures, red and blue by turns; without any, just sound."""
     with av.open(str(path), "w") as container:
-        pictures = _pictures(container, path) if seconds else None
-        sound = None
+        pictures: Any = _pictures(container, path) if seconds else None
+        sound: Any = None
         if speech is not None:
             sound = container.add_stream(
                 codec, rate=48_000 if codec == "libopus" else RATE, layout="mono"

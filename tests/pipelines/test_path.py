@@ -170,7 +170,7 @@ def test_each_of_our_stages_can_be_built(
 ) -> None:
     for module in ("encode", "fuse", "decode"):
         monkeypatch.setattr(f"stages.{module}.shared_model", lambda load: None)
-    load = Load(folder="nowhere")
+    load = Load(folder="nano")
     made: Any = build_stage(name, job("read write", AUDIO), load, tmp_path)
     assert type(made) is stage_class(name)
 

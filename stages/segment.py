@@ -91,6 +91,7 @@ class _Window:
         self.levels: F32 = np.zeros(0, np.float32)  # [frames] of `samples`, but for a rest
         self.start = 0  # sample of the clip that `samples` begins with
         self.told = 0  # frames at the beginning that the last segment has too
+        self._rest: F32 = np.zeros(0, np.float32)  # of a block
         self.ended = False  # nothing comes after `samples`
         self._blocks, self._size = blocks, size
         self._before: F32 = np.zeros(0, np.float32)
@@ -117,14 +118,15 @@ class _Window:
         return len(self.samples) if self.ended and frames >= len(self.levels) else frames * FRAME
 
     def _fill(self) -> None:
-        parts, count = [self.samples], len(self.samples)
-        while not self.ended and count < self._size * FRAME:
-            block = next(self._blocks, None)
+        parts, missing = [self.samples], self._size * FRAME - len(self.samples)
+        while missing > 0 and not self.ended:
+            block = self._rest if len(self._rest) else next(self._blocks, None)
             if block is None:
                 self.ended = True
             else:
-                parts.append(block)
-                count += len(block)
+                parts.append(block[:missing])
+                self._rest = block[missing:]
+                missing -= len(parts[-1])
         if len(parts) > 1:
             self.samples = np.concatenate(parts)
             new = loudness(self.samples[len(self.levels) * FRAME :])

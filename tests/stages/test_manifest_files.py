@@ -33,7 +33,7 @@ def written(folder: Path, name: str, rows: list[dict[str, str]]) -> Path:
 
         pq.write_table(pa.Table.from_pylist(rows), path)
     elif name.endswith(".gz"):
-        path.write_bytes(gzip.compress(lines))
+        path.write_bytes(gzip.compress(lines, mtime=0))
     elif name == "list.json":
         path.write_text(json.dumps(rows, indent=1), encoding="utf-8")
     elif name.endswith(".csv"):
@@ -84,7 +84,11 @@ def test_a_mark_of_byte_order_is_no_part_of_a_header(tmp_path: Path) -> None:
         ("m.csv", "audio,text\na.wav,x\n".encode("utf-16"), [(0, "is not in UTF-8. Save it")]),
         ("m.csv", b'audio,text\nb,"' + b"x" * 200_000 + b"\nc,d\n", [(0, "is not CSV: field")]),
         ("m.csv", b"audio,text\ra.wav,x\r", [(0, "has a header that is not CSV")]),
-        ("m.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 99)[:-9], [(-1, "cannot be read to its end")]),
+        (
+            "m.jsonl.gz",
+            gzip.compress(b'{"a": 1}\n' * 99, mtime=0)[:-9],
+            [(-1, "cannot be read to its end")],
+        ),
         ("m.jsonl.gz", b"plain", [(0, "cannot be read to its end: Not a gzipped file")]),
         ("m.parquet", b"PAR1 plain", [(0, "cannot be read as parquet")]),
         ("m.jsonl/x", b"", [(0, "m.jsonl' is not a file but a folder")]),

@@ -120,7 +120,7 @@ def _count(source: SourceSettings, summary: Summary) -> None:
     """Go through the listing once more, ahead of the run: then it is known when that will end."""
     try:
         summary.total = sum(1 for _ in list_items(source))
-    except SettingsError:
+    except (SettingsError, OSError):
         logger.debug("the source changed while it was counted", exc_info=True)
 
 

@@ -3,9 +3,8 @@
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from queue import Empty, Full, Queue
-from threading import Event
+from queue import Empty, Full, Queue, SimpleQueue
+from threading import Event, Thread
 from typing import Any, TypeVar
 
 from stages.row import Row
@@ -14,6 +13,7 @@ Item = TypeVar("Item")
 
 _ROWS_AHEAD = 4  # of one item: a long recording waits for the model, and does not fill memory
 _LOOK_S = 0.1  # between two looks at whether the run is over
+_STOP_S = 2.0  # that threads have to end; one that is stuck in a file is left to the system
 _END = object()
 
 
@@ -37,20 +37,33 @@ def read_ahead(
         Exception: what `work` raised, in the place of the row that it did not make.
     """
     window: deque[Queue[Any]] = deque()
+    # First come, first served: the item that is asked for is always being worked on.
+    waiting: SimpleQueue[tuple[Item, Queue[Any]] | None] = SimpleQueue()
     over = Event()
-    pool = ThreadPoolExecutor(threads, "read")
+
+    def serve() -> None:
+        while (job := waiting.get()) and not over.is_set():
+            _make(job[0], work, job[1], over)
+
+    # Daemons, unlike those of an executor: the process does not wait for one that is stuck.
+    readers = [Thread(target=serve, name=f"read_{n}", daemon=True) for n in range(threads)]
+    for reader in readers:
+        reader.start()
     try:
         for item in items:
             window.append(Queue(_ROWS_AHEAD))
-            # First come, first served: the item that is asked for is always being worked on.
-            pool.submit(_make, item, work, window[-1], over)
+            waiting.put((item, window[-1]))
             if len(window) >= ahead:
                 yield from _rows(window.popleft(), took)
         while window:
             yield from _rows(window.popleft(), took)
     finally:
         over.set()
-        pool.shutdown(cancel_futures=True)
+        for _ in readers:
+            waiting.put(None)
+        end = time.monotonic() + _STOP_S
+        for reader in readers:
+            reader.join(max(0.0, end - time.monotonic()))
 
 
 def _make(

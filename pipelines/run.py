@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
@@ -150,55 +150,48 @@ def _execute(
         log.setTarget(_formatted(_ToFile(folder / LOG, encoding="utf-8", errors=_ESCAPED)))
         began = True
 
-    if not job.fresh:
-        compact(folder)
     # Of a job that begins anew, nothing is finished.
-    with closing(Finished(None if job.fresh else folder, job.retry_failed)) as finished:
-        try:
-            executor.run(job, load, folder, summary, begin, finished)
-        except KeyboardInterrupt:
-            if not began:
-                raise
-            code = INTERRUPTED
-        except SettingsError:
-            if began and not summary.rows and not finished.items:
-                clear_run(folder)
-            raise
-        except OSError as error:
-            if error.errno not in _FULL:
-                raise
-            return _disk_full(folder, error)
-        except Exception:
-            if began:
-                logger.exception("stopped by a bug; what was done is kept in %s", folder)
-            raise
-        try:
+    goes_on = has_results(folder) and not job.fresh
+    again = f"the same command{' without fresh=true' if job.fresh else ''}"
+    try:
+        if goes_on:
+            compact(folder)
+        with closing(Finished(folder if goes_on else None, job.retry_failed)) as finished:
+            try:
+                executor.run(job, load, folder, summary, begin, finished)
+            except KeyboardInterrupt:
+                if not began:
+                    raise
+                code = INTERRUPTED
             failed = assemble(folder, job.sink.formats, finished.moved()).failed
-            with replacing(folder / SUMMARY) as file:
-                file.write((json.dumps(summary.document(), indent=2) + "\n").encode())
-        except OSError as error:
-            if error.errno not in _FULL:
-                raise
-            return _disk_full(folder, error)
+        with replacing(folder / SUMMARY) as file:
+            file.write((json.dumps(summary.document(), indent=2) + "\n").encode())
+    except SettingsError:
+        if began and not goes_on and not summary.rows:
+            clear_run(folder)
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            logger.error(
+                "stopped: %s, in '%s'. What was done is kept there. Make room, and %s goes on and "
+                "assembles the results",
+                *(os.strerror(error.errno), folder, again),
+            )
+            return FULL_STOP
+        if began:
+            logger.exception("stopped by a bug; what was done is kept in %s", folder)
+        raise
     logger.info("%s", summary)
     if failed:
         logger.warning("%d rows failed; %s says why", failed, folder / FAILURES)
         code = code or ROWS_FAILED
     if code == INTERRUPTED:
         logger.warning(
-            "interrupted; the %d items that were done are kept, and the same command goes on",
+            "interrupted; the %d items that were done are kept, and %s goes on",
             summary.earlier + summary.items,
+            again,
         )
     return code
-
-
-def _disk_full(folder: Path, error: OSError) -> int:
-    logger.error(
-        "stopped: %s, in '%s'. What was done is kept there. Make room, and the same command goes "
-        "on and assembles the results",
-        *(os.strerror(error.errno or errno.ENOSPC), folder),
-    )
-    return FULL_STOP
 
 
 def check_folder(folder: Path) -> None:
@@ -289,6 +282,10 @@ class _ToFile(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  the library's name
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
+
+    def close(self) -> None:
+        with suppress(OSError):  # lines that were held back for want of room
+            super().close()
 
 
 class _ToStderr(logging.Handler):

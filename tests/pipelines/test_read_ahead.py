@@ -71,6 +71,23 @@ def test_who_stops_asking_waits_for_nobody() -> None:
     assert time.perf_counter() - start < 5  # far below what all rows would wait for
 
 
+def test_a_reader_that_is_stuck_does_not_hold_up_the_end() -> None:
+    stuck = threading.Event()
+
+    def waits(item: int) -> Iterator[Row]:
+        yield Row(item=str(item))
+        stuck.wait(60)
+
+    rows = read_ahead([1, 2], waits, 2, 2, nothing)
+    next(rows)
+    start = time.perf_counter()
+    rows.close()
+    assert time.perf_counter() - start < 5  # what a run has to stop in
+    # The process need not wait for them either when it ends.
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name.startswith("read"))
+    stuck.set()
+
+
 def test_it_is_told_what_was_waited_for() -> None:
     told: list[tuple[float, bool]] = []
 

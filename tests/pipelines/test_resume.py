@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from gemma3n.errors import InputError
+from gemma3n.errors import InputError, SettingsError
 from pipelines.cli import main
 from pipelines.exit_code import DONE, FULL_STOP, INTERRUPTED, ROWS_FAILED, WRONG_USE
 from stages.decode import Decode
@@ -235,6 +235,64 @@ def test_a_full_disk_stops_the_run_in_plain_words_and_it_goes_on_later(
     assert len(items(out)) == 5
 
 
+def test_a_disk_that_is_full_before_parts_are_merged_stops_a_run_in_plain_words_too(
+    run: Run, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run()
+
+    def full(folder: Path) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.run.compact", full)
+        assert run() == FULL_STOP
+    assert "stopped: No space left on device" in capsys.readouterr().err
+    assert run() == DONE
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+def test_a_log_without_room_does_not_end_a_run(
+    run: Run, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run()
+    (out / "run.log").unlink()
+    (out / "run.log").symlink_to("/dev/full")
+    capsys.readouterr()
+    assert run() == DONE
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_run_that_is_refused_when_it_goes_on_keeps_what_there_was(
+    run: Run, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is finished here, and yet there is something to lose: as of a long recording."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Decode, "__call__", _raise(InputError("not today")))
+        assert run() == ROWS_FAILED
+    parts = sorted((out / "results").iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(Decode, "__call__", _raise(SettingsError("no such tower")))
+        patch.setattr("pipelines.run.compact", lambda folder: 0)
+        assert run() == WRONG_USE
+    assert sorted((out / "results").iterdir()) == parts
+
+
+def _raise(error: BaseException) -> Callable[..., Any]:
+    def call(*_: object) -> Any:
+        raise error
+
+    return call
+
+
+def test_who_began_anew_is_told_to_go_on_without_that(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_at(patch, "3.wav", KeyboardInterrupt())
+        assert run("fresh=true") == INTERRUPTED
+    assert "the same command without fresh=true goes on" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
 def test_a_disk_that_is_really_full(
     run: Run, tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
@@ -257,6 +315,10 @@ def test_a_disk_that_is_really_full(
         subprocess.run(["umount", "-l", str(out)], check=True)
 
 
+# One thread each, as in this process: two that share busy cores wait for each other.
+_ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
 def _command(recordings: Path, out: Path, checkpoint: Path) -> list[str]:
     words = [sys.executable, "-m", "pipelines", "transcribe", str(recordings), "-o", str(out)]
     words += [f"model={checkpoint}", "precision=float32", "device=cpu", "decode.max_new_tokens=12"]
@@ -268,7 +330,8 @@ def _committed(out: Path) -> int:
 
 
 def _start(command: list[str]) -> "subprocess.Popen[str]":
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=_ENVIRONMENT)
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
@@ -307,9 +370,9 @@ def test_twenty_kills_at_random_moments_change_nothing(
         process.communicate()
         kills += 1
         assert len({part.name for part in (out / "results").glob("part-*")}) == _committed(out)
-    assert subprocess.run(command, check=False).returncode == ROWS_FAILED
+    assert subprocess.run(command, check=False, env=_ENVIRONMENT).returncode == ROWS_FAILED
     whole = _command(recordings, tmp_path / "whole", checkpoint_folder)
-    assert subprocess.run(whole, check=False).returncode == ROWS_FAILED
+    assert subprocess.run(whole, check=False, env=_ENVIRONMENT).returncode == ROWS_FAILED
     resumed, uninterrupted = items(out), items(tmp_path / "whole")
     assert [item["item"] for item in resumed] == [item["item"] for item in uninterrupted]
     assert len(resumed) == 201
@@ -326,5 +389,5 @@ def test_nothing_leaves_the_machine(recordings: Path, out: Path, checkpoint_fold
     if shutil.which("unshare") is None or subprocess.run([*apart, "true"], check=False).returncode:
         pytest.skip("this machine gives nobody a network namespace")
     command = [*apart, *_command(recordings, out, checkpoint_folder)]
-    assert subprocess.run(command, check=False).returncode == DONE
+    assert subprocess.run(command, check=False, env=_ENVIRONMENT).returncode == DONE
     assert len(items(out)) == 5

@@ -359,17 +359,18 @@ def test_twenty_kills_at_random_moments_change_nothing(
         os.link(recordings / f"{number % 5}.wav", recordings / f"{number}.wav")
     (recordings / "broken.wav").write_text("no sound")
     command = _command(recordings, out, checkpoint_folder)
-    chance, kills = random.Random(0), 0
-    while kills < 20:
+    chance = random.Random(0)
+    for kill in range(20):
         process = _start(command)
-        # At any moment: while it starts, loads, decodes, writes a part or assembles.
-        time.sleep(chance.uniform(0.5, 8))
-        if process.poll() is not None:
-            break
+        # At any moment: while it starts, loads, decodes or writes a part; 100 parts are the whole.
+        more, before = (0, 1, 2, 3)[kill % 4], _committed(out)
+        if more:
+            while process.poll() is None and _committed(out) < before + more:
+                time.sleep(0.01)
+        time.sleep(chance.uniform(0.0, 0.1 if more else 4.0))
+        assert process.poll() is None, process.communicate()
         process.kill()
         process.communicate()
-        kills += 1
-        assert len({part.name for part in (out / "results").glob("part-*")}) == _committed(out)
     assert subprocess.run(command, check=False, env=_ENVIRONMENT).returncode == ROWS_FAILED
     whole = _command(recordings, tmp_path / "whole", checkpoint_folder)
     assert subprocess.run(whole, check=False, env=_ENVIRONMENT).returncode == ROWS_FAILED

@@ -36,7 +36,8 @@ def read_image(path: str) -> U8:
             if limit is not None and image.width * image.height > limit:
                 raise InputError(_too_large(path, image.width * image.height))
             _check_depth(image, path)
-            return np.asarray(_rgb(ImageOps.exif_transpose(image)))
+            ImageOps.exif_transpose(image, in_place=True)
+            return np.asarray(_rgb(image))
     except Image.DecompressionBombError as error:
         pixels = next(iter(re.findall(r"\d+", str(error))), "too many")
         raise InputError(_too_large(path, pixels)) from error
@@ -94,4 +95,4 @@ def _rgb(image: "Image") -> "Image":
         page = new("RGBA", image.size, "white")
         page.alpha_composite(image.convert("RGBA"))
         image = page
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it

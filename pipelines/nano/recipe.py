@@ -29,7 +29,10 @@ _KINDS = ("speech", "pictures", "text")
 _JOIN_S = 11.0  # a clip may get a tenth longer, and a prompt has places for 12.8 s
 _AVERAGE = 0.999
 _WRONG = 0.15  # a decoder that trusts what it said recites the prompts it knows
-_JOINT_LOSS = LossSettings(answer=1.0, ctc=0.3, phones=0.05, contrastive=0.05, guide=0.2)
+# The classifier stays: without it, the vision tower forgets what it was pre-trained to see.
+_JOINT_LOSS = LossSettings(
+    answer=1.0, ctc=0.3, phones=0.05, classify=0.3, contrastive=0.05, guide=0.2
+)
 _SIZES = JointSettings(full=0.6, small=0.4, random=0.3)
 _QUICK = 0.04  # share of the steps
 _STEPS = {"pictures": 3000, "speech": 8000, "listen": 2000, "joint": 7000}

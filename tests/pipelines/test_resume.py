@@ -2,7 +2,6 @@
 
 import errno
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -181,29 +180,29 @@ def test_results_of_a_run_that_left_no_fingerprint_are_refused(
     assert run("fresh=true") == DONE
 
 
-def _hold(folder: Path, held: Any, done: Any) -> None:
-    from pipelines.lock import locked
+_HOLD = """
+import sys
+from pathlib import Path
 
-    with locked(folder):
-        held.set()
-        done.wait(60)
+from pipelines.lock import locked
+
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 def test_a_folder_in_use_is_refused(
     run: Run, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out.mkdir()
-    context = multiprocessing.get_context("spawn")
-    held, done = context.Event(), context.Event()
-    other = context.Process(target=_hold, args=(out, held, done))
-    other.start()
-    try:
-        assert held.wait(60)
+    command, pipe = [sys.executable, "-c", _HOLD, str(out)], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
         assert run() == WRONG_USE
         assert f"output '{out}' is in use by another run" in capsys.readouterr().err
-    finally:
-        done.set()
-        other.join()
+        other.communicate()
     assert run() == DONE
 
 

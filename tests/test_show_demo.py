@@ -18,8 +18,13 @@ def test_sizes_are_shown_side_by_side_and_steer_no_terminal(
     ]
     lines = (json.dumps({"reference": "Zoë", **row}) for row in rows)
     (tmp_path / "rows.jsonl").write_text("\n".join(lines))
-    show["main"]([tmp_path])
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- what make demo shows -->\nold\n<!-- end -->\nafter\n")
+    show["main"]([tmp_path], readme)
     shown = capsys.readouterr().out
     line = next(line for line in shown.splitlines() if "a.wav" in line)
     assert line.index("Zoë") < line.index(r"\x1b[2J[red]\tü") < line.index("Zoo")
     assert "(failed)" in shown
+    before, _, *table, _, after = readme.read_text().splitlines()
+    assert (before, after, len(table)) == ("before", "after", 4)
+    assert table[-1] == "| b.wav | Zoë | (failed) |  |"

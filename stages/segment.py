@@ -62,7 +62,7 @@ def segments(blocks: Iterable[F32], limits: Limits) -> Iterator[Segment]:
     beginning, found = window.segment(longest), False
     while len(window.samples):
         spoken = window.speech()
-        if not spoken:
+        if not spoken or spoken[-1].end <= window.told:
             # What is at the end may be the beginning of a word.
             window.leave(len(window.levels) - (0 if window.ended else _MARGIN))
         elif spoken[0].start > _LONG:
@@ -144,9 +144,10 @@ def _cut(window: _Window, spoken: list[Run], longest: int, overlap: int) -> _Cut
     """
     frames = len(window.levels)
     pauses = [Run(one.end, other.start) for one, other in pairwise(spoken)]
-    pauses = [pause for pause in pauses if window.told < pause.start <= longest]
-    last = Run(spoken[-1].end, frames)
-    for pause in [*pauses, *([last] if last.start <= longest else [])]:
+    pauses.append(Run(spoken[-1].end, frames))
+    # Not at the very end: what is said may end within the first frame of a pause.
+    pauses = [pause for pause in pauses if window.told < pause.start < longest]
+    for pause in pauses:
         if pause.end - pause.start >= _LONG:
             return _Cut(min(pause.start + _MARGIN, longest), pause.end - _MARGIN)
     if window.ended and len(window.samples) <= longest * FRAME:

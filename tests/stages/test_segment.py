@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stages.audio import RATE
@@ -43,6 +43,13 @@ def cut(clip: F32, block: int = RATE) -> list[Segment]:
 
 
 @settings(max_examples=60, deadline=None)
+# Speech that ends with the longest segment, in the midst of a frame; and before the clip does.
+@example(pattern=[(1.0, 0.125), (1.875, 0.0), (6.46875, 0.0625), (4.0, 1.0)], lead=0.0, block=500)
+@example(
+    pattern=[(1, 0), (1, 0), (1.25, 0), (1.8828125, 0), (5.4375, 0), (9, 1.5), (8.75, 1)],
+    lead=1.5,
+    block=500,
+)
 @given(PATTERN, st.floats(0, 8), st.integers(500, 100_000))
 def test_speech_is_all_in_segments_which_are_in_order_and_what_they_say(
     pattern: list[tuple[float, float]], lead: float, block: int

@@ -113,10 +113,11 @@ def _path_job(job: EvaluateJob, size: str) -> PathJob:
     return replace(
         base,
         fresh=job.fresh,
+        retry_failed=job.retry_failed,
         precision=job.precision,
         device=job.device,
         nested=NestedSettings(name=size),
-        source=replace(job.source, media=media),
+        source=_over(base.source, replace(job.source, media=media)),
         sink=replace(base.sink, formats=[Format.parquet]),
         **{group: _over(getattr(base, group), getattr(job, group)) for group in _GROUPS},
     )

@@ -7,7 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import soundfile
 
 from gemma3n.choices import Device, Precision
 from gemma3n.errors import SettingsError
@@ -172,6 +175,28 @@ def test_files_of_others_are_not_overwritten(make_job: MakeJob, tmp_path: Path) 
         evaluate(job)
     (tmp_path / "out/config.yaml").unlink()
     assert evaluate(job) == DONE
+
+
+def test_a_long_recording_is_scored_as_the_task_would_transcribe_it(
+    make_job: MakeJob, tmp_path: Path
+) -> None:
+    sound, rate = soundfile.read(SAMPLES / "audio/en_allison/string-407.wav", dtype="float32")
+    soundfile.write(tmp_path / "long.wav", np.tile(np.append(sound, np.zeros(2 * rate)), 4), rate)
+    job = make_job({"audio": "long.wav", "text": "four zero seven"}, sizes=["full"])
+    assert evaluate(job) == DONE
+    (row,) = pq.read_table(tmp_path / f"out/full/{TABLE}.parquet").to_pylist()
+    assert len(row["segments"]) == 4
+
+
+def test_rows_that_failed_stay_so_if_they_are_not_to_be_tried_again(
+    make_job: MakeJob, tmp_path: Path
+) -> None:
+    job = make_job({"audio": "late.wav", "text": "seven"}, sizes=["full"])
+    assert evaluate(job) == ROWS_FAILED
+    late = tmp_path / "out/full/results"
+    before = sorted(late.iterdir())
+    assert evaluate(replace(job, retry_failed=False)) == ROWS_FAILED
+    assert sorted(late.iterdir()) == before
 
 
 def test_an_evaluation_goes_on_where_it_was_ended_and_refuses_another(

@@ -7,3 +7,8 @@ class InputError(ValueError):
 
 class SettingsError(ValueError):
     """What was asked for cannot be run: a setting, a model folder, a nested size."""
+
+
+def reason(error: BaseException) -> str:
+    """What an error of somebody else's says, or its kind if it says nothing."""
+    return str(error) or type(error).__name__

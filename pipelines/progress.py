@@ -114,8 +114,8 @@ def _peak_rss() -> int:
         import resource
     except ImportError:  # Windows has it not
         return 0
-    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kibibytes if sys.platform == "darwin" else kibibytes * 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024  # KiB elsewhere
 
 
 @contextmanager

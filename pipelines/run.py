@@ -50,8 +50,11 @@ _NOTES = ("gemma3n.matformer", "gemma3n.loading")  # they say which nested size 
 
 def run_job(job: PathJob, command: str = "") -> int:
     """Run a job and say where its results are; see `run_path`."""
-    folder = own_folder(job) if job.output is None else job.output
-    code = run_path(job, folder, command)
+    check_job(job)
+    if (folder := job.output) is None:
+        job = replace(job, model=job.model.pinned())  # so that all below ask for the same commit
+        folder = str(own_folder(job))
+    code = _run(job, folder, command)
     sys.stdout.write(f"{Path(folder)}\n")
     return code
 
@@ -72,6 +75,10 @@ def run_path(job: PathJob, output: Path | str, command: str = "") -> int:
         SettingsError: the job cannot be run; the run folder is as it was then.
     """
     check_job(job)
+    return _run(job, output, command)
+
+
+def _run(job: PathJob, output: Path | str, command: str) -> int:
     with writable(output) as folder, locked(folder), _logging() as log:
         check_folder(folder)
         job = replace(job, model=job.model.pinned())
@@ -97,15 +104,10 @@ def check_job(job: PathJob) -> None:
 
 
 def own_folder(job: PathJob) -> Path:
-    """The run folder of a job that names none: the same for the same work, so that it goes on.
-
-    Raises:
-        SettingsError: the job cannot be run.
-    """
+    """The run folder of a job that names none: the same for the same work, so that it goes on."""
     if STDIN in job.source.path:  # what is on the list has no name to be found again by
         return new_folder(job.job)
-    check_job(job)
-    now = fingerprint(job, model_load(replace(job, model=job.model.pinned())))
+    now = fingerprint(job, model_load(job))
     paths = sorted(anywhere(job).source.path)
     name = re.sub(r"[^\w.-]+", "_", Path(job.source.path[0]).resolve().name).strip("._")[:60]
     return Path("outputs") / job.job / f"{name or 'source'}-{digest([now, paths])}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gemma3n.errors import InputError
+from gemma3n.errors import InputError, reason
 from stages.container import NoExtraError, open_container, sound_of
 from stages.media import Media, unreadable
 from stages.opened import opened
@@ -171,7 +171,7 @@ def _first(chunks: Iterator[F32], limit: int, rounded: int) -> Iterator[F32]:
 
 def _why(error: Exception) -> str:
     # libsndfile prefixes its reason with the file, as Python shows it.
-    return getattr(error, "error_string", "") or str(error) or type(error).__name__
+    return getattr(error, "error_string", "") or reason(error)
 
 
 def _too_long(path: str, how_long: str, max_hours: float) -> str:

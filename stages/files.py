@@ -6,7 +6,7 @@ import stat
 import tempfile
 from typing import BinaryIO, cast
 
-from gemma3n.errors import InputError
+from gemma3n.errors import InputError, reason
 from stages.remote import file_system, is_url
 
 
@@ -51,7 +51,7 @@ def _remote(url: str) -> BinaryIO:
     except FileNotFoundError as error:
         raise _cannot(url, "there is no such file") from error
     except Exception as error:  # what a driver raises is its own affair
-        raise _cannot(url, str(error) or type(error).__name__) from error
+        raise _cannot(url, reason(error)) from error
 
 
 def _cannot(path: str, why: str) -> InputError:

@@ -12,7 +12,7 @@ from stages.parquet_cells import is_cell, read_cell
 
 @contextmanager
 def opened(path: str) -> Iterator[BinaryIO]:
-    """The bytes of a medium or a manifest, to read and to seek in. Any thread may call it.
+    """The bytes of a medium, to read and to seek in. Any thread may call it.
 
     Args:
         path: as in `audio_paths` and `image_paths` of a row: of a file on this machine, a URL, or

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gemma3n.errors import InputError
+from gemma3n.errors import InputError, reason
 from stages.media import Media, unreadable
 from stages.opened import opened
 from stages.row import U8
@@ -47,8 +47,7 @@ def read_image(path: str) -> U8:
     except InputError:
         raise
     except Exception as error:  # what a decoder raises for a broken file is its own affair
-        why = str(error) or type(error).__name__
-        raise InputError(unreadable(path, Media.image, why)) from error
+        raise InputError(unreadable(path, Media.image, reason(error))) from error
 
 
 @lru_cache(maxsize=1)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from gemma3n.errors import InputError
+from gemma3n.errors import InputError, reason
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]+::)*[a-z][a-z0-9+.-]+://", re.I)
 _MAGIC = re.compile(r"[*?[]")
@@ -82,7 +82,7 @@ def file_system(url: str) -> tuple[Any, str]:
     except OSError:
         raise
     except Exception as error:  # what a driver raises is its own affair
-        raise OSError(_reason(error)) from error
+        raise OSError(reason(error)) from error
 
 
 @lru_cache(16)
@@ -133,7 +133,7 @@ def remote_files(url: str, recursive: bool) -> Iterator[RemoteFile]:
     except OSError:
         raise
     except Exception as error:  # what a driver raises is its own affair
-        raise OSError(_reason(error)) from error
+        raise OSError(reason(error)) from error
 
 
 def _below(system: Any, entries: list[dict[str, Any]], recursive: bool) -> Iterator[dict[str, Any]]:
@@ -181,7 +181,3 @@ def _is_web(url: str) -> bool:
 
 def _stamp(info: dict[str, Any]) -> str:
     return ":".join(str(info[key]) for key in ("size", *_VERSION) if info.get(key) is not None)
-
-
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__

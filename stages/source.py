@@ -84,7 +84,7 @@ def list_items(settings: SourceSettings, skipped: Counter[str] | None = None) ->
     Raises:
         SettingsError: a path does not exist (at once), or there was nothing to do (at the end).
     """
-    for path in settings.path:
+    for path in map(local, settings.path):
         if is_url(path):
             _check_url(path, settings)
         elif path != STDIN and not (os.access(path, os.F_OK) or glob.has_magic(path)):
@@ -173,11 +173,6 @@ def _remote_rows(url: str, settings: SourceSettings, skipped: Counter[str]) -> I
 
 def _check_url(url: str, settings: SourceSettings) -> None:
     """Refuse what cannot be reached now, or is not there."""
-    if local(url) != url:
-        url = local(url)
-        if not (os.access(url, os.F_OK) or glob.has_magic(url)):
-            raise SettingsError(f"source 'file://{url}' does not exist. Correct the path.")
-        return
     try:
         next(remote_files(url, settings.recursive), None)
     except InputError as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gemma3n.errors import InputError
+from gemma3n.errors import InputError, reason
 from stages.container import length_s, open_container, start_s, streams_in
 from stages.media import Media, unreadable
 from stages.opened import opened
@@ -79,8 +79,7 @@ def _film(path: str) -> "Iterator[InputContainer]":
     except InputError:
         raise
     except Exception as error:  # what a decoder raises for a broken file is its own affair
-        why = str(error) or type(error).__name__
-        raise InputError(unreadable(path, Media.video, why)) from error
+        raise InputError(unreadable(path, Media.video, reason(error))) from error
 
 
 class _Thinned:

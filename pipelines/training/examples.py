@@ -14,11 +14,11 @@ from gemma3n.errors import SettingsError
 from gemma3n.losses.phones import PHONES
 from stages.manifest import manifest_rows
 from stages.media import Media
+from stages.room import seconds_a_clip
 from stages.row import Row
 
 logger = logging.getLogger(__name__)
 
-SOFT_TOKEN_S = 0.16
 PAUSE_S = 0.3  # between joined clips
 _MARGIN_S = 0.01  # `seconds` may be rounded
 
@@ -82,7 +82,7 @@ def joined(parts: Sequence[Example]) -> Example:
 
 def longest_clip(config: Config, slowest: float = 1.0) -> float:
     """Seconds of a clip that a prompt has places for when it is heard at the lowest speed."""
-    return config.audio_soft_tokens_per_image * SOFT_TOKEN_S * slowest - _MARGIN_S
+    return seconds_a_clip(config) * slowest - _MARGIN_S
 
 
 def fitting(examples: list[Example], config: Config, slowest: float = 1.0) -> list[Example]:

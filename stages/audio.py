@@ -63,7 +63,7 @@ def sound_blocks(
         for chunk in chunks:
             done += len(chunk)
             if done > max_hours * 3600 * sound.rate:
-                raise InputError(_too_long(path, "longer than that", max_hours))
+                raise InputError(_too_long(path, "longer than its header says", max_hours))
             if not np.isfinite(chunk).all():
                 raise InputError(
                     f"clip '{path}' holds samples that are no numbers (NaN or infinite); they "

@@ -251,3 +251,10 @@ def test_a_run_begins_when_all_is_loaded_and_before_any_row(
 
     InProcess(ExecutorSettings()).run(job, LOAD, source, Summary(), begin, Finished(None))
     assert built[-1] == "begun"
+
+
+@pytest.mark.parametrize("name", ["batch", "readers"])
+def test_less_than_one_at_a_time_is_refused(name: str) -> None:
+    given: dict[str, Any] = {name: 0}
+    with pytest.raises(SettingsError, match=f"executor.{name}=0; at least 1. Raise it"):
+        ExecutorSettings(**given)

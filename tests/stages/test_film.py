@@ -170,6 +170,26 @@ def test_a_film_that_is_none_says_so(tmp_path: Path) -> None:
         read_film(str(tmp_path / "a.mp4"), 1.0, 4)
 
 
+def test_a_film_whose_frames_are_missing_says_so(tmp_path: Path) -> None:
+    film = tmp_path / "a.avi"
+    with av.open(str(film), "w") as container:
+        _pictures(container, film)
+        container.start_encoding()
+    with pytest.raises(InputError, match=r"a.avi' has no frames: .*Copy it anew, or leave it out"):
+        read_film(str(film), 1.0, 4)
+
+
+def test_sound_that_does_not_say_how_long_it_is_may_not_be_too_long(
+    tmp_path: Path, speech: F32
+) -> None:
+    path = make(tmp_path / "a.aac", speech)
+    assert sum(map(len, sound_blocks(path))) > RATE
+    with pytest.raises(
+        InputError, match=r"longer than its header says; accepted are .* hours\. If"
+    ):
+        list(sound_blocks(path, max_hours=1 / 3600))
+
+
 # Rows
 
 
@@ -192,6 +212,15 @@ def test_a_film_shows_as_many_frames_as_the_context_holds_and_says_so(tmp_path: 
     made = read(reader(Media.image, max_frames=3), row)
     assert made["image_parts"] == ["iii"]
     assert made["note"] == "3 of 12 frames, for source.max_frames"
+
+
+def test_a_film_beside_more_than_the_context_holds_is_refused(tmp_path: Path) -> None:
+    film = make(tmp_path / "a.mp4", None, seconds=2)
+    pictures = [str(picture) for picture in sorted(SAMPLES.rglob("*.png"))[:6]]
+    with pytest.raises(
+        InputError, match=r"no frame of '.*' fits in the context beside .*Give it a"
+    ):
+        read(reader(Media.image), light_row("a", image_paths=[film, *pictures]))
 
 
 def test_a_film_in_a_job_of_sound_is_its_sound(tmp_path: Path, speech: F32) -> None:

@@ -9,7 +9,7 @@ import pytest
 from gemma3n.errors import InputError, SettingsError
 from stages.media import Media, kind_of
 from stages.opened import opened
-from stages.remote import is_url, sibling
+from stages.remote import RemoteFile, is_url, sibling
 from stages.row import Row
 from stages.source import SourceSettings, absolute_source, list_items
 
@@ -120,6 +120,20 @@ def test_a_url_of_a_file_here_is_that_file(tmp_path: Path) -> None:
     assert row["audio_paths"] == [str(tmp_path / "x.wav")]
     with pytest.raises(SettingsError, match="does not exist"):
         rows("file:///no/such")
+
+
+def test_a_listing_that_breaks_off_is_a_row_that_says_so(
+    memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(url: str, recursive: bool) -> Iterator[RemoteFile]:
+        yield RemoteFile(f"{url}/a.wav", "a.wav", "1")
+        raise OSError("the line went dead")
+
+    monkeypatch.setattr("stages.source.remote_files", breaks)
+    good, broken = rows(memory)
+    assert (good["item"], good["error"]) == ("a.wav", None)
+    assert broken["error"] is not None
+    assert "cannot be listed to its end: the line went dead. Run it" in broken["error"]["message"]
 
 
 def test_a_file_that_changed_at_its_url_has_another_stamp(memory: str) -> None:

@@ -342,3 +342,8 @@ def test_the_manifests_of_our_samples_are_sources(kind: str, count: int) -> None
     for row in rows:
         assert row["reference"]
         assert all(Path(path).is_file() for path in row["audio_paths"] + row["image_paths"])
+
+
+def test_a_job_takes_sound_or_pictures_and_films_with_either() -> None:
+    with pytest.raises(SettingsError, match=r"source.media names video, .*Name those"):
+        SourceSettings(path=["."], media=[Media.video])

@@ -35,7 +35,6 @@ class Clip:
     source: str
     set: str
     pcm: Pcm
-    weight: float = 1.0  # how often it is to be heard, relative to the others
 
 
 def rng_of(name: str) -> random.Random:
@@ -99,7 +98,6 @@ def save(out: Path, step: str, clip: Clip) -> dict[str, Any]:
         "voice": clip.voice,
         "source": clip.source,
         "seconds": math.floor(len(clip.pcm) / RATE * 1000) / 1000,
-        "weight": clip.weight,
     }
 
 

@@ -86,5 +86,7 @@ def spread(work: Work, make: Callable[[Item], Made], items: Sequence[Item]) -> I
     if work.workers == 1:
         yield from map(make, items)
     else:
+        # Few and long ones one by one, so that no worker waits for another at the end.
+        chunk = max(1, min(8, len(items) // (4 * work.workers)))
         with ProcessPoolExecutor(work.workers) as pool:
-            yield from pool.map(make, items, chunksize=8)
+            yield from pool.map(make, items, chunksize=chunk)

@@ -75,7 +75,6 @@ def test_a_saved_clip_is_read_back_and_its_line_tells_all(tmp_path: Path) -> Non
         "voice": "somebody",
         "source": "a game",
         "seconds": 0.1,
-        "weight": 1.0,
     }
     np.testing.assert_array_equal(load(tmp_path / line["audio"]), pcm)
 

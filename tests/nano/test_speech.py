@@ -22,12 +22,24 @@ def test_phones_come_after_the_clips_they_are_of(tmp_path: Path) -> None:
     assert all(names.index(name.removeprefix("phones-")) < names.index(name) for name in phones)
 
 
-def test_manifests_join_what_is_done_and_add_its_phones(tmp_path: Path) -> None:
+def test_manifests_join_what_is_done_and_add_phones_and_weights(tmp_path: Path) -> None:
     work = Work(tmp_path)
-    write_lines(stamp(work, "game"), [{"id": "a"}, {"id": "b"}])
+    prompt = {"id": "a", "set": "prompts, seen speaker", "source": "Debian prompts"}
+    game = {"id": "b", "set": "game, a large cast", "source": "Debian game"}
+    neural = {"id": "c", "set": "synthetic voices", "source": "kokoro"}
+    robot = {"id": "d", "set": "synthetic voices", "source": "espeak"}
+    unheard = {"id": "e", "set": "digit strings, seen speaker", "source": "Debian prompts"}
+    write_lines(stamp(work, "allison-prompts"), [prompt])
+    write_lines(stamp(work, "game"), [game])
     write_lines(stamp(work, "phones-game"), [{"id": "b", "phones": "SIL:3"}])
-    write_lines(stamp(work, "dev-digits"), [{"id": "c"}])
+    write_lines(stamp(work, "espeak"), [robot])
+    write_lines(stamp(work, "kokoro-00"), [neural])
+    write_lines(stamp(work, "dev-digits"), [unheard])
     gather(work)
-    train = read_lines(tmp_path / "speech-train.jsonl")
-    assert train == [{"id": "a"}, {"id": "b", "phones": "SIL:3"}]
-    assert read_lines(tmp_path / "speech-dev.jsonl") == [{"id": "c"}]
+    assert read_lines(tmp_path / "speech-train.jsonl") == [
+        prompt | {"weight": 4.0},
+        game | {"phones": "SIL:3", "weight": 0.5},
+        robot | {"weight": 1.0},
+        neural | {"weight": 2.0},
+    ]
+    assert read_lines(tmp_path / "speech-dev.jsonl") == [unheard | {"weight": 1.0}]

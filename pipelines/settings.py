@@ -303,6 +303,7 @@ class TrainJob:
         MISSING, "folder of checkpoint, state and logs; an unfinished run resumes"
     )
     trains: Trains = setting(Trains.all, "all; projection: embedders; towers: with embedders; text")
+    frozen: list[Part] = setting([], "of these parts, what stays as it is: text, vision, audio")
     steps: int = setting(1000, "steps in all, of this run and those it resumes")
     minutes: float | None = setting(None, "stop after so many minutes, to resume later")
     seed: int = setting(0, "of weights, order and augmentation")

@@ -17,6 +17,7 @@ from pipelines.settings import (
     BatchSettings,
     JointSettings,
     LossSettings,
+    Part,
     PathJob,
     RateSettings,
     TrainJob,
@@ -29,13 +30,10 @@ _KINDS = ("speech", "pictures", "text")
 _JOIN_S = 11.0  # a clip may get a tenth longer, and a prompt has places for 12.8 s
 _AVERAGE = 0.999
 _WRONG = 0.15  # a decoder that trusts what it said recites the prompts it knows
-# The classifier stays: without it, the vision tower forgets what it was pre-trained to see.
-_JOINT_LOSS = LossSettings(
-    answer=1.0, ctc=0.3, phones=0.05, classify=0.3, contrastive=0.05, guide=0.2
-)
+_JOINT_LOSS = LossSettings(answer=1.0, ctc=0.3, phones=0.05, contrastive=0.05, guide=0.2)
 _SIZES = JointSettings(full=0.6, small=0.4, random=0.3)
 _QUICK = 0.04  # share of the steps
-_STEPS = {"pictures": 3000, "speech": 8000, "listen": 2000, "joint": 7000}
+_STEPS = {"pictures": 5000, "speech": 8000, "listen": 2000, "joint": 7000}
 
 
 def stages(data: Path, out: Path, share: float, init: Path | None = None) -> Iterator[TrainJob]:
@@ -87,7 +85,7 @@ def stages(data: Path, out: Path, share: float, init: Path | None = None) -> Ite
         out / "speech" / CHECKPOINT,
         trains=Trains.text,
         loss=LossSettings(guide=1.0),
-        batch=BatchSettings(audio_seconds=40, images=2, texts=4, wrong=_WRONG),
+        batch=BatchSettings(audio_seconds=40, images=8, texts=4, wrong=_WRONG),
         joint=_SIZES,
         rate=RateSettings(peak=2e-3, final=0.3, warmup=100, average=0.998),
         validate_steps=500,
@@ -95,9 +93,11 @@ def stages(data: Path, out: Path, share: float, init: Path | None = None) -> Ite
     yield run(
         "joint",
         out / "listen" / CHECKPOINT,
+        # A few pictures a step would make the tower forget what it was pre-trained to see.
+        frozen=[Part.vision],
         loss=_JOINT_LOSS,
         batch=BatchSettings(
-            audio_seconds=80, join_seconds=_JOIN_S, images=3, texts=4, wrong=_WRONG
+            audio_seconds=80, join_seconds=_JOIN_S, images=4, texts=4, wrong=_WRONG
         ),
         joint=_SIZES,
         rate=RateSettings(peak=1.5e-3, warmup=100, average=_AVERAGE),

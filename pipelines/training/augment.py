@@ -5,14 +5,16 @@ Filters, noise and gain are audiomentations'. What it draws depends on the seed 
 
 import random
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from stages.row import F32, U8
+from gemma3n.audio.mel import MelConfig
+from stages.row import F32
 
 if TYPE_CHECKING:
     from audiomentations import Compose
+    from PIL.Image import Image
 
 RATE = 16_000  # Hz
 SLOWEST, _FASTEST = 0.9, 1.1
@@ -21,6 +23,7 @@ _REVERB_S = (0.05, 0.4)  # until an echo has fallen by 60 dB
 _TIME_MASKS, _MASKED_FRAMES = 2, 25  # SpecAugment (arXiv 1904.08779), 10 ms a frame
 _BIN_MASKS, _MASKED_BINS = 2, 20
 _SILENCE = float(np.log(1e-5))  # of a mel bin
+_TRACT = 0.15  # share by which another speaker's formants may lie higher or lower
 
 
 def augment_clip(waveform: F32, seed: int) -> F32:
@@ -66,21 +69,46 @@ def mask_mel(mel: F32, seed: int) -> F32:
     return masked
 
 
-def augment_image(image: U8, seed: int) -> U8:
-    """Shifted, a little turned, brighter or darker: [height, width, 3]."""
-    from PIL import Image, ImageEnhance
+def warp_mel(mel: F32, seed: int, config: MelConfig) -> F32:
+    """Vocal tract length perturbation (Jaitly and Hinton, 2013): formants of another speaker.
+
+    Args:
+        mel: [frames, bins], log.
+        seed: of the draw.
+        config: how its bins are spaced.
+
+    Returns:
+        [frames, bins]; what lies at f in it lay at f times 0.85 to 1.15.
+    """
+    factor = random.Random(f"tract {seed}").uniform(1 - _TRACT, 1 + _TRACT)
+    low, high = (1127 * np.log1p(f / 700) for f in (config.min_frequency, config.max_frequency))
+    bins = config.feature_size
+    step = (high - low) / (bins + 1)  # between the middles of two bins
+    hertz = 700 * np.expm1((low + step * np.arange(1, bins + 1)) / 1127)
+    taken = ((1127 * np.log1p(hertz * factor / 700) - low) / step - 1).clip(0, bins - 1)
+    below = np.minimum(taken.astype(int), bins - 2)
+    share = (taken - below).astype(np.float32)
+    warped: F32 = mel[:, below] * (1 - share) + mel[:, below + 1] * share
+    return warped
+
+
+def augment_image(image: "Image", seed: int) -> "Image":
+    """Shifted, a little turned, brighter or darker: RGB, as it was."""
+    from PIL import ImageEnhance
+    from PIL.Image import Resampling
 
     draws = random.Random(seed)
-    picture = Image.fromarray(image)
-    side = max(picture.size)
+    side = max(image.size)
     moved = (int(draws.uniform(-0.08, 0.08) * side), int(draws.uniform(-0.08, 0.08) * side))
-    border = tuple(int(c) for c in image[0, 0])
-    picture = picture.rotate(
-        draws.uniform(-10, 10), Image.Resampling.BILINEAR, translate=moved, fillcolor=border
+    picture = image.rotate(
+        draws.uniform(-10, 10),
+        Resampling.BILINEAR,
+        translate=moved,
+        fillcolor=cast(tuple[int, ...], image.getpixel((0, 0))),
     )
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         picture = enhance(picture).enhance(draws.uniform(0.75, 1.25))
-    return np.asarray(picture)
+    return picture
 
 
 def _reverb(waveform: F32, draws: random.Random) -> F32:

@@ -14,7 +14,7 @@ from gemma3n.losses.ctc import letters
 from gemma3n.text.cache import EMPTY
 from gemma3n.tokenizer import Tokenizer
 from gemma3n.vision.pixels import image_pixels
-from pipelines.training.augment import augment_image, mask_mel
+from pipelines.training.augment import augment_image, mask_mel, warp_mel
 from pipelines.training.clip import heard
 from pipelines.training.examples import Example, Kind
 from stages.fuse import prompt_content
@@ -122,12 +122,12 @@ class Collator:
     def _clip(self, example: Example, seed: int) -> tuple[Tensor, str | None]:
         waveform, phones = heard(example, seed if self.augment else None)
         mel = log_mel(waveform, self.mel)
-        return torch.from_numpy(mask_mel(mel, seed) if self.augment else mel), phones
+        if self.augment:
+            mel = mask_mel(warp_mel(mel, seed, self.mel), seed)
+        return torch.from_numpy(mel), phones
 
     def _pixels(self, example: Example, seed: int) -> Tensor:
-        from PIL import Image
-
         image = read_image(str(example.path))
         if self.augment:
             image = augment_image(image, seed)
-        return torch.from_numpy(image_pixels(Image.fromarray(image), self.resolution))
+        return torch.from_numpy(image_pixels(image, self.resolution))

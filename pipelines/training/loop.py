@@ -95,7 +95,7 @@ class Loop:
         self.samplers = _samplers(job, examples)
         self.sizes = NestedSizes(self.model, config, job.joint, job.seed)
         self.modules = nn.ModuleDict({"model": self.model, "objective": self.objective})
-        choose_trained(self.model, job.trains)
+        choose_trained(self.model, job.trains, job.frozen)
         self.optimizer = make_optimizer(self.modules, job.rate)
         self.mean: AveragedModel | None = None
         self.state = nn.ModuleDict({"trained": self.modules})

@@ -1,6 +1,7 @@
 """Which weights change, how fast, and by whose gradients."""
 
 import math
+from collections.abc import Collection
 
 import torch
 import torch.distributed as dist
@@ -8,13 +9,19 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from gemma3n.trainable import Trainable
-from pipelines.settings import RateSettings, Trains
+from pipelines.settings import Part, RateSettings, Trains
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
-def choose_trained(model: Trainable, trains: Trains) -> None:
-    """Freeze all parts of the model that this run does not train."""
+def choose_trained(model: Trainable, trains: Trains, frozen: Collection[Part] = ()) -> None:
+    """Freeze all parts of the model that this run does not train.
+
+    Args:
+        model: its parts.
+        trains: what may change.
+        frozen: parts of that which may not; a frozen tower's embedder still does.
+    """
     embedders = ("embed_vision", "embed_audio")
     parts = {
         Trains.all: ("text", "vision", "audio", *embedders),
@@ -22,8 +29,9 @@ def choose_trained(model: Trainable, trains: Trains) -> None:
         Trains.towers: ("vision", "audio", *embedders),
         Trains.text: ("text",),
     }[trains]
+    changing = set(parts) - {part.value for part in frozen}
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.split(".")[0] in parts)
+        parameter.requires_grad_(name.split(".")[0] in changing)
 
 
 def learning_rate(step: int, steps: int, rate: RateSettings) -> float:

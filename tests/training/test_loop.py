@@ -20,6 +20,7 @@ from pipelines.settings import (
     BatchSettings,
     JointSettings,
     LossSettings,
+    Part,
     RateSettings,
     TrainJob,
     Trains,
@@ -98,17 +99,23 @@ def test_losses_fall_and_the_result_is_a_checkpoint(make_job: MakeJob) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trains", "changed"),
+    ("trains", "frozen", "changed"),
     [
-        (Trains.projection, {"embed_vision", "embed_audio"}),
-        (Trains.towers, {"embed_vision", "embed_audio", "vision", "audio"}),
-        (Trains.text, {"text"}),
+        (Trains.projection, [], {"embed_vision", "embed_audio"}),
+        (Trains.towers, [], {"embed_vision", "embed_audio", "vision", "audio"}),
+        (Trains.text, [], {"text"}),
+        (Trains.all, [Part.vision], {"embed_vision", "embed_audio", "audio", "text"}),
     ],
 )
 def test_only_the_chosen_parts_change(
-    make_job: MakeJob, checkpoint_folder: Path, trains: Trains, changed: set[str]
+    make_job: MakeJob,
+    checkpoint_folder: Path,
+    trains: Trains,
+    frozen: list[Part],
+    changed: set[str],
 ) -> None:
-    job = make_job(trains.value, trains=trains, steps=2, loss=LossSettings(contrastive=0.5))
+    loss = LossSettings(contrastive=0.5)
+    job = make_job(trains.value, trains=trains, frozen=frozen, steps=2, loss=loss)
     train(job)
     before = gemma3n.load(checkpoint_folder, precision="float32").checkpoint
     after = gemma3n.load(Path(job.output) / "checkpoint", precision="float32").checkpoint

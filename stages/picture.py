@@ -10,20 +10,19 @@ import numpy as np
 from gemma3n.errors import InputError, reason
 from stages.media import Media, unreadable
 from stages.opened import opened
-from stages.row import U8
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def read_image(path: str) -> U8:
+def read_image(path: str) -> "Image":
     """Read one picture: upright as its EXIF says, the first frame, on white where transparent.
 
     Args:
         path: as `opened` takes it.
 
     Returns:
-        [height, width, 3], RGB
+        RGB; its pixels are in memory, its file is closed.
 
     Raises:
         InputError: no such file, not a picture, broken, or too many pixels.
@@ -37,7 +36,8 @@ def read_image(path: str) -> U8:
                 raise InputError(_too_large(path, image.width * image.height))
             _check_depth(image, path)
             ImageOps.exif_transpose(image, in_place=True)
-            return np.asarray(_rgb(image))
+            image.load()  # what is RGB already would be read when its pixels are asked for
+            return _rgb(image)
     except Image.DecompressionBombError as error:
         pixels = next(iter(re.findall(r"\d+", str(error))), "too many")
         raise InputError(_too_large(path, pixels)) from error

@@ -57,14 +57,11 @@ class Resize(Stage):
         self.told: set[str] = set()  # tasks whose own size this checkpoint lacks
 
     def __call__(self, rows: list[Row]) -> list[Row]:
-        from PIL import Image
-
         from gemma3n.vision.pixels import image_pixels
 
         for row in rows:
             size = self._size(row["task"] or self.task)
-            images = map(Image.fromarray, row.pop("images"))
-            row["pixels"] = [image_pixels(image, size) for image in images]
+            row["pixels"] = [image_pixels(image, size) for image in row.pop("images")]
         return rows
 
     def _size(self, task: str) -> int:

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from stages.model import Load
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
@@ -51,7 +54,7 @@ class Row(TypedDict, total=False):
     image_parts: list[str]
     # Heavy columns: each is dropped by the stage that turns it into the next.
     waveforms: list[F32]  # each [samples], mono, 16 kHz, -1..1
-    images: list[U8]  # each [height, width, 3], RGB
+    images: list["Image"]  # each RGB, of Pillow: what reads and resizes them, without copies
     mels: list[F32]  # each [frames, 128], natural log
     pixels: list[U8]  # each [3, size, size]
     audio_tokens: list[Any]  # each a tensor [tokens, hidden], soft tokens of one clip

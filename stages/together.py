@@ -1,16 +1,20 @@
 """All media of one row, in the order of their marks in the prompt."""
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from gemma3n.errors import InputError
 from stages.audio import RATE
 from stages.media import Media, kind_of
 from stages.picture import read_image
 from stages.room import Room
-from stages.row import F32, U8, Row
+from stages.row import F32, Row
 from stages.segment import Segment
 from stages.source import SourceSettings
 from stages.video import has_sound, read_film
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 class Together:
@@ -28,7 +32,7 @@ class Together:
         """
         self._settings, self._room, self._heard = settings, room, heard
         self._waveforms: list[F32] = []
-        self._images: list[U8] = []
+        self._images: list[Image] = []
         self._clip_paths: list[str] = []
         self._audio_parts: list[str] = []
         self._image_parts: list[str] = []

@@ -5,18 +5,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from gemma3n.errors import InputError, reason
 from stages.container import length_s, open_container, start_s, streams_in
 from stages.media import Media, unreadable
 from stages.opened import opened
-from stages.row import U8
 
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.container import InputContainer
     from av.video.stream import VideoStream
+    from PIL.Image import Image
 
 _ROUNDED_S = 0.001  # times of films are rounded
 _SIDE = 768  # pixels that the shorter side is brought down to: the largest that a model looks at
@@ -27,7 +25,7 @@ class Film:
     """Pictures of a film."""
 
     times_s: list[float]  # of each picture
-    images: list[U8]  # each [height, width, 3], RGB
+    images: list["Image"]  # each RGB
     wanted: int  # as many pictures there would be at the rate that was asked for
 
 
@@ -87,7 +85,7 @@ class _Thinned:
 
     def __init__(self, fps: float, at_most: int, length: float | None) -> None:
         self.times_s: list[float] = []
-        self.images: list[U8] = []
+        self.images: list[Image] = []
         self.wanted = 0
         self._fps, self._at_most = fps, at_most
         self._step = max(1 / fps, (length or 0.0) / at_most)
@@ -108,12 +106,14 @@ class _Thinned:
         self._next = (int((time_s + _ROUNDED_S) / self._step) + 1) * self._step
 
 
-def _upright(frame: "VideoFrame") -> U8:
-    """[height, width, 3], RGB, turned as the film says."""
+def _upright(frame: "VideoFrame") -> "Image":
+    """A frame in RGB, turned as the film says."""
+    from PIL.Image import fromarray
+
     scale = min(1.0, _SIDE / min(frame.width, frame.height))
     width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
-    image = frame.to_ndarray(format="rgb24", width=width, height=height)
-    return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90) % 4))
+    pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
+    return fromarray(pixels).rotate(frame.rotation, expand=True)
 
 
 def _is_cover(stream: "VideoStream") -> bool:

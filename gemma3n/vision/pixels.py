@@ -43,4 +43,4 @@ def image_pixels(image: Image.Image, size: int = 768) -> npt.NDArray[np.uint8]:
         )
     rgb = image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
     square = rgb.resize((size, size), Image.Resampling.BILINEAR)
-    return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
+    return np.stack([np.asarray(channel) for channel in square.split()])

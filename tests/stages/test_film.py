@@ -1,5 +1,6 @@
 """Films and sound files that FFmpeg makes of the samples, read back."""
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def speech() -> F32:
 
 
 def make(path: Path, speech: F32 | None, codec: str = "aac", seconds: int = 0) -> str:
-    """A film of so many seconds of pictures, red and blue by turns; without any, just sound."""
+    """A film of so many seconds of red and blue pictures, white on the left; or just sound."""
     with av.open(str(path), "w") as container:
         pictures: Any = _pictures(container, path) if seconds else None
         sound: Any = None
@@ -40,7 +41,9 @@ def make(path: Path, speech: F32 | None, codec: str = "aac", seconds: int = 0) -
             )
         for number in range(4 * seconds):
             colour = BLUE if number // 4 % 2 else RED
-            image = av.VideoFrame.from_ndarray(np.full((48, 64, 3), colour, np.uint8), "rgb24")
+            pixels = np.full((48, 64, 3), colour, np.uint8)
+            pixels[:, :16] = 255
+            image = av.VideoFrame.from_ndarray(pixels, "rgb24")
             image.pts, image.time_base = number, Fraction(1, 4)
             container.mux(pictures.encode(image))
         if pictures:
@@ -147,9 +150,28 @@ def test_frames_are_taken_at_a_rate(tmp_path: Path, name: str) -> None:
     film = read_film(make(tmp_path / name, None, seconds=6), fps=1.0, at_most=10)
     assert film.times_s == pytest.approx([0, 1, 2, 3, 4, 5], abs=0.002)
     assert film.wanted == 6
-    assert [image.shape for image in film.images] == [(48, 64, 3)] * 6
+    assert [image.size for image in film.images] == [(64, 48)] * 6
     for number, image in enumerate(film.images):
-        assert int(image.mean((0, 1)).argmax()) == (2 if number % 2 else 0)
+        assert int(np.asarray(image).mean((0, 1)).argmax()) == (2 if number % 2 else 0)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "white"), [(0, 1, (24, 4)), (0, -1, (24, 60)), (-1, 0, (60, 24))]
+)
+def test_a_film_of_a_turned_phone_is_upright(
+    tmp_path: Path, a: int, b: int, white: tuple[int, int]
+) -> None:
+    film = make(tmp_path / "a.mp4", None, seconds=1)
+    content = bytearray(Path(film).read_bytes())
+    turn = content.index(b"tkhd") + 44  # ISO/IEC 14496-12 §8.3.2: x to a, b and y to -b, a
+    content[turn : turn + 20] = struct.pack(">5i", a << 16, b << 16, 0, -b << 16, a << 16)
+    Path(film).write_bytes(content)
+    (image,) = read_film(film, fps=1.0, at_most=1).images
+    assert image.size == ((48, 64) if b else (64, 48))
+    x, y = white
+    pixels = np.asarray(image)
+    assert pixels[y, x].min() > 200
+    assert pixels[-1 - y, -1 - x, 1] < 80
 
 
 @pytest.mark.parametrize("at_most", [1, 2, 4])

@@ -12,13 +12,13 @@ from gemma3n.errors import SettingsError
 from gemma3n.vision.pixels import image_pixels
 from stages.model import Load
 from stages.resize import Resize, ResizeSettings, Resolution, checkpoint_resolution
-from stages.row import U8, Row, light_row
+from stages.row import Row, light_row
 
 BY_TASK = {"caption": 256, "detection": 512, "ocr": 768}
-BLACK = np.zeros((3, 2, 3), np.uint8)
+BLACK = Image.new("RGB", (2, 3))
 
 
-def picture_row(*images: U8, task: str | None = None) -> Row:
+def picture_row(*images: Image.Image, task: str | None = None) -> Row:
     row = light_row("a", image_paths=["a.png"] * len(images))
     return row | Row(images=list(images), task=task)
 
@@ -33,7 +33,7 @@ def sides(stage: Resize, *tasks: str | None) -> list[int]:
     ("name", "size"), [("256", 256), ("512", 512), ("768", 768), ("auto", 768)]
 )
 def test_pictures_come_out_square_in_the_size_asked_for(name: str, size: int, load: Load) -> None:
-    images = [np.zeros((7, 5, 3), np.uint8), np.full((900, 3, 3), 200, np.uint8)]
+    images = [Image.new("RGB", (5, 7)), Image.new("RGB", (3, 900), (200, 200, 200))]
     stage = Resize(ResizeSettings(Resolution[name]), load)
     rows = stage([picture_row(*images), picture_row()])
     assert [[p.shape for p in row["pixels"]] for row in rows] == [[(3, size, size)] * 2, []]
@@ -42,9 +42,9 @@ def test_pictures_come_out_square_in_the_size_asked_for(name: str, size: int, lo
 
 
 def test_pixels_are_those_of_the_library(load: Load) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    image = Image.effect_noise((40, 30), 50).convert("RGB")
     (row,) = Resize(ResizeSettings(Resolution["256"]), load)([picture_row(image)])
-    np.testing.assert_array_equal(row["pixels"][0], image_pixels(Image.fromarray(image), 256))
+    np.testing.assert_array_equal(row["pixels"][0], image_pixels(image, 256))
 
 
 def test_auto_is_what_the_checkpoint_states(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def sound_of(container: "InputContainer", path: str) -> Sound:
     """
     if not container.streams.audio:
         raise InputError(
-            f"'{path}' has no sound, only {streams_in(container)}. Leave it out, or give it "
+            f"'{path}' has no sound{what_else(container)}. Leave it out, or give it "
             "to a job that takes pictures."
         )
     rate = container.streams.audio[0].rate
@@ -129,6 +129,7 @@ def _stated_end(container: "InputContainer") -> float | None:
     return length_s(container) if len(container.streams) == 1 else None
 
 
-def streams_in(container: "InputContainer") -> str:
-    """What a film has, for messages."""
-    return " and ".join(sorted({stream.type for stream in container.streams})) or "nothing at all"
+def what_else(container: "InputContainer") -> str:
+    """What a film has that lacks something, for messages."""
+    kinds = sorted({stream.type for stream in container.streams})
+    return f", only {' and '.join(kinds)}" if kinds else ", nor anything else"

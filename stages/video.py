@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gemma3n.errors import InputError, reason
-from stages.container import length_s, open_container, start_s, streams_in
+from stages.container import length_s, open_container, start_s, what_else
 from stages.media import Media, unreadable
 from stages.opened import opened
 
@@ -44,7 +44,7 @@ def read_film(path: str, fps: float, at_most: int) -> Film:
         stream = next((one for one in container.streams.video if not _is_cover(one)), None)
         if stream is None:
             raise InputError(
-                f"'{path}' has no pictures, only {streams_in(container)}. Leave it out, or give it "
+                f"'{path}' has no pictures{what_else(container)}. Leave it out, or give it "
                 "to a job that takes sound."
             )
         stream.thread_type = "AUTO"

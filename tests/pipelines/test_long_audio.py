@@ -22,6 +22,7 @@ def transcribe(source: Path, out: Path) -> tuple[list[dict[str, Any]], dict[str,
     """What nano says, and the summary, of a process of its own."""
     command = [sys.executable, "-m", "pipelines", "transcribe", str(source), "-o", str(out)]
     command += ["precision=float32", "device=cpu", "decode.max_new_tokens=60"]
+    command += ["executor.batch=4"]  # a minute of speech without any pause fills that
     subprocess.run([*command, "sink.formats=[jsonl,srt]"], check=True, capture_output=True)
     items = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     return items, json.loads((out / "summary.json").read_text())
@@ -70,10 +71,9 @@ def test_with_pauses_each_piece_is_a_segment_and_says_much_of_what_it_says_alone
 
 
 @pytest.mark.slow
-# Without pauses every segment is of the longest, and a batch of those is full after a minute only.
-@pytest.mark.parametrize(("pause_s", "growth"), [(1.0, 1.1), (0.0, 1.6)])
+@pytest.mark.parametrize("pause_s", [1.0, 0.0])
 def test_memory_does_not_grow_with_length_and_no_second_is_left_out(
-    clips: list[Any], tmp_path: Path, pause_s: float, growth: float
+    clips: list[Any], tmp_path: Path, pause_s: float
 ) -> None:
     peaks = {}
     for minutes in (1, 10, 60):
@@ -86,4 +86,4 @@ def test_memory_does_not_grow_with_length_and_no_second_is_left_out(
         assert all(0 <= later[0] - before[1] < pause_s + 0.5 for before, later in pairwise(times))
         assert times[0][0] < 0.5
         assert times[-1][1] > minutes * 60 - 1
-    assert peaks[60] < growth * peaks[1], peaks
+    assert peaks[60] < 1.1 * peaks[1], peaks

@@ -11,6 +11,7 @@ from stages.model import Load
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
@@ -57,10 +58,10 @@ class Row(TypedDict, total=False):
     images: list["Image"]  # each RGB, of Pillow: what reads and resizes them, without copies
     mels: list[F32]  # each [frames, 128], natural log
     pixels: list[U8]  # each [3, size, size]
-    audio_tokens: list[Any]  # each a tensor [tokens, hidden], soft tokens of one clip
-    image_tokens: list[Any]  # each a tensor [256, hidden], soft tokens of one image
+    audio_tokens: list["Tensor"]  # each [tokens, hidden], soft tokens of one clip
+    image_tokens: list["Tensor"]  # each [256, hidden], soft tokens of one image
     token_ids: list[int]  # the prompt, placeholders included
-    embeddings: Any  # tensor [seq, hidden], fused embeddings of `token_ids`
+    embeddings: "Tensor"  # [seq, hidden], fused embeddings of `token_ids`
     # The result.
     text: str
     new_tokens: int

@@ -6,7 +6,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.committed import Committed, Moved
+from pipelines.committed import Committed, Moved, part_files
 from pipelines.item_files import FILE_FORMATS, ItemFiles, clear_files
 from pipelines.items import error_of, make_item
 from pipelines.sinks import json_line, open_sink
@@ -47,7 +47,7 @@ def assemble(folder: Path, formats: Iterable[Format], moved: Iterable[Moved] = (
     for kind, name in TABLES.items():
         if kind not in asked:
             (folder / name).unlink(missing_ok=True)
-    with closing(Committed(folder, moved)) as committed, ExitStack() as opened:
+    with closing(Committed(part_files(folder), moved)) as committed, ExitStack() as opened:
         files = None
         if by_file := [kind for kind in asked if kind in FILE_FORMATS]:
             items = (listed.item for listed in committed.listed())

@@ -2,7 +2,7 @@
 
 import logging
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -56,16 +56,16 @@ class Committed:
     Items are in the order of the source. Parts that cannot be read are passed over.
     """
 
-    def __init__(self, folder: Path, moved: Iterable[Moved] = ()) -> None:
-        """Index what the parts hold now.
+    def __init__(self, parts: Sequence[Path], moved: Iterable[Moved] = ()) -> None:
+        """Index what the parts hold.
 
         Args:
-            folder: of the run.
+            parts: of a run folder, the earliest first, as `part_files` has them.
             moved: how the source lists some of the items by now.
         """
         self._kept: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
         self._kept_bytes = 0
-        self._parts = part_files(folder)
+        self._parts = parts
         self._index = scratch_database()
         self._index.execute(_ROWS)
         for number, part in enumerate(self._parts):

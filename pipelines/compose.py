@@ -116,7 +116,9 @@ def _override(job: str, keys: Mapping[str, Key], match: re.Match[str]) -> str:
     key = keys.get(short_names(keys).get(name, name))
     if key is None:
         raise unknown(job, keys, name, match[0])
-    return f"{key.name}={_value(key, text)}"
+    # Names that a map does not have yet must be added to it.
+    added = "+" if key.kind is dict and text.startswith("{") else ""
+    return f"{added}{key.name}={_value(key, text)}"
 
 
 def _value(key: Key, text: str) -> str:
@@ -193,7 +195,7 @@ def check_used(job: str, config: "DictConfig", overrides: Sequence[str]) -> None
     """
     unused = unused_settings(config)
     for word in overrides:
-        group = re.split("[.=]", word, maxsplit=1)[0]
+        group = re.split("[.=]", word.lstrip("+"), maxsplit=1)[0]
         if group in unused:
             raise SettingsError(
                 f"{word}: {job} has no stage {group} on its path {list(config.path)}. Leave the "
@@ -280,6 +282,9 @@ def read_run(job: str, config: "DictConfig", file: Path) -> dict[str, Any]:
             raise SettingsError(
                 f"--from {file}: {unknown(job, keys, name, f'{name}: {run[name]}')}"
             )
+    for name, key in keys.items():
+        if key.kind is dict:  # which takes names that it does not have yet
+            OmegaConf.set_struct(OmegaConf.select(config, name), False)
     try:
         OmegaConf.merge(config, run)
     except OmegaConfBaseException as error:

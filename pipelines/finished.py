@@ -1,6 +1,6 @@
 """What earlier runs in a folder have done -> what is left of a listing."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,30 +22,29 @@ class Finished:
     A segment counts if it was made of what the item is now: one of another `stamp` does not.
     """
 
-    def __init__(self, folder: Path | None, retry_failed: bool = True) -> None:
+    def __init__(self, parts: Sequence[Path], retry_failed: bool = True) -> None:
         """Index what is there.
 
         Args:
-            folder: of the run; None for a run that begins anew.
+            parts: of the run so far, as `part_files` has them.
             retry_failed: whether a segment that failed is not finished.
         """
-        self.retry_failed = retry_failed
+        self.parts, self.retry_failed = parts, retry_failed
         self.items = 0  # listed so far that are finished
-        self._committed = None if folder is None else Committed(folder)
+        self._committed = Committed(parts)
         self._moved = scratch_database()
         self._moved.execute("CREATE TABLE moved (item TEXT PRIMARY KEY, place INTEGER, stamp TEXT)")
 
     def close(self) -> None:
         """Let go of the index."""
-        if self._committed is not None:
-            self._committed.close()
+        self._committed.close()
         self._moved.close()
 
     def left(self, listed: Iterable[Row]) -> Iterator[Left]:
         """The items of a listing that are not finished, in its order."""
         for row in listed:
             stamp, place = row["stamp"] or "", row["place"]
-            committed = self._committed.segments(row["item"]) if self._committed else []
+            committed = self._committed.segments(row["item"])
             if any((one.stamp, one.place) != (stamp, place) for one in committed):
                 moved = (row["item"], place, stamp)
                 self._moved.execute("INSERT OR REPLACE INTO moved VALUES (?, ?, ?)", moved)

@@ -100,11 +100,29 @@ def _first_line(group: Any) -> str:
 
 
 def _settings(keys: dict[str, Key], names: Iterable[str], defaults: Any) -> list[str]:
-    return [
-        line
-        for name in names
-        for line in _entry(f"{name}={_default(defaults, name)}", _explained(keys, name))
-    ]
+    lines: list[str] = []
+    for alike in _alike(names):
+        doc, values = _explained(keys, alike[0]), [_default(defaults, name) for name in alike]
+        if len(alike) == 1:
+            lines += _entry(f"{alike[0]}={values[0]}", doc)
+            continue
+        above, _, leaf = alike[0].rsplit(".", 2)
+        owners = [name.split(".")[-2] for name in alike]
+        each = ", ".join(f"{owner} {value}" for owner, value in zip(owners, values, strict=True))
+        same = values[0] if len(set(values)) == 1 else ""
+        lines += _entry(f"{above}.*.{leaf}={same}", doc if same else f"{doc} ({each})")
+    return lines
+
+
+def _alike(names: Iterable[str]) -> list[list[str]]:
+    """Names one by one, but those that siblings have alike, such as all pools, together."""
+    families: dict[tuple[str, str], list[str]] = {}
+    for name in names:
+        *above, owner, leaf = ["", *name.split(".")]
+        # Two groups deep: `executor.pools.read.min` has siblings, `decode.seed` has none.
+        family = (".".join(above), leaf) if len(above) > 2 else (name, owner)
+        families.setdefault(family, []).append(name)
+    return list(families.values())
 
 
 def _default(defaults: Any, name: str) -> str:

@@ -6,19 +6,17 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from itertools import chain, islice
 from pathlib import Path
-from threading import Thread
 from typing import TypeVar
 
-from gemma3n.errors import SettingsError
 from pipelines.finished import Finished, Left, not_yet
 from pipelines.path import build_stage
-from pipelines.progress import Summary, live_line
+from pipelines.progress import Summary, count_items, live_line, log_failures
 from pipelines.read_ahead import read_ahead
 from pipelines.settings import ExecutorSettings, PathJob
 from pipelines.step import expand_step, run_step
 from stages.model import Load, shared_model
 from stages.row import Row, Stage
-from stages.source import SourceSettings, list_items
+from stages.source import list_items
 
 logger = logging.getLogger(__name__)
 
@@ -43,16 +41,7 @@ class InProcess:
         begin: Callable[[], None],
         finished: Finished,
     ) -> None:
-        """Send every item of the source that is not finished along the path.
-
-        Args:
-            job: what to run.
-            load: the model.
-            folder: of the run; `write` commits each batch to it.
-            summary: is kept up to date, so that it holds when the run is interrupted too.
-            begin: is called when all is loaded, before any row.
-            finished: what earlier runs did.
-        """
+        """See `Executor`."""
         start = time.perf_counter()
         batch = self.settings.batch
         with ExitStack() as opened:
@@ -70,7 +59,7 @@ class InProcess:
             summary.earlier = finished.items
             if first is None:
                 return
-            Thread(target=_count, args=(job.source, summary), daemon=True).start()
+            count_items(job.source, summary)
             show()
             apart = next(n for n, name in enumerate(job.path) if name in _NEED_MODEL)
 
@@ -96,7 +85,7 @@ class InProcess:
                     summary.count(done)
                     summary.earlier = finished.items
                     summary.seconds = time.perf_counter() - start
-                    _log_failures(done)
+                    log_failures(done)
                     if time.perf_counter() - logged > _LOG_S:
                         logged = time.perf_counter()
                         logger.info("%s", summary.progress())
@@ -116,21 +105,7 @@ def _load_model(job: PathJob, load: Load, first: Row) -> None:
         _ = first["image_paths"] and model.vision
 
 
-def _count(source: SourceSettings, summary: Summary) -> None:
-    """Go through the listing once more, ahead of the run: then it is known when that will end."""
-    try:
-        summary.total = sum(1 for _ in list_items(source))
-    except (SettingsError, OSError):
-        logger.debug("the source changed while it was counted", exc_info=True)
-
-
 def _batches(rows: Iterable[T], size: int) -> Iterator[list[T]]:
     rows = iter(rows)
     while batch := list(islice(rows, size)):
         yield batch
-
-
-def _log_failures(rows: list[Row]) -> None:
-    for row in rows:
-        if error := row.get("error"):
-            logger.warning("%r failed in %s: %s", row["item"], error["stage"], error["message"])

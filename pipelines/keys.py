@@ -24,7 +24,13 @@ _SHORT = {
     "to": "fuse.to",
 }
 
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    dict: "names with numbers or texts {a: 1}",
+}
 _PLAIN = re.compile(r"[A-Za-z_./][\w./-]*", re.ASCII)
 _WORDS_OF_YAML = ("null", "true", "false")
 
@@ -34,7 +40,7 @@ class Key:
     """One setting."""
 
     name: str  # dotted: `decode.top_k`
-    kind: Any  # str, int, float, bool or an Enum
+    kind: Any  # str, int, float, bool, dict or an Enum
     many: bool  # a list of `kind`
     optional: bool  # null is a value too
     doc: str
@@ -69,7 +75,7 @@ def keys_of(job: type, prefix: str = "") -> dict[str, Key]:
         if optional:
             (hint,) = (arm for arm in typing.get_args(hint) if arm is not types.NoneType)
         many = typing.get_origin(hint) is list
-        kind = typing.get_args(hint)[0] if many else hint
+        kind = typing.get_args(hint)[0] if many else typing.get_origin(hint) or hint
         keys[name] = Key(name, kind, many, optional, f.metadata.get("doc", ""))
     return keys
 
@@ -106,6 +112,8 @@ def typed(value: Any) -> str:
         return value.name
     if isinstance(value, list):
         return f"[{','.join(typed(item) for item in value)}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{name}:{typed(item)}' for name, item in value.items())}}}"
     return typed_text(value) if isinstance(value, str) else str(value)
 
 

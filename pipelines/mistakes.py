@@ -38,7 +38,8 @@ def refusal(job: str, keys: Mapping[str, Key], error: BaseException) -> Settings
         return unknown(job, keys, name, name)
     if isinstance(cause, ValidationError):
         came = f"{name}={typed(cause.value)}"
-        return _wrong_value(keys[name], came) if name in keys else unknown(job, keys, name, came)
+        owner = name if name in keys else name.rpartition(".")[0]  # of what is in a map
+        return _wrong_value(keys[owner], came) if owner in keys else unknown(job, keys, name, came)
     return SettingsError(
         f"{name}: {str(cause).splitlines()[0]}. In a text, ${{name}} is the value of another "
         r"setting; write \${ for the signs themselves."

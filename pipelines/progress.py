@@ -1,15 +1,20 @@
 """How far a run is: counted as it goes, told live, kept as its summary."""
 
+import logging
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any
 
+from gemma3n.errors import SettingsError
 from stages.row import Row
+from stages.source import SourceSettings, list_items
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -30,6 +35,7 @@ class Summary:
     waited_seconds: float = 0.0  # the model, for rows to be read
     rows_ready: int = 0  # rows that were read when the model asked for them
     peak_rss_bytes: int = 0  # most memory that the process had at once
+    pools: dict[str, Any] = field(default_factory=dict)  # of `executor=ray`: what each did
     output: str = ""
 
     def __post_init__(self) -> None:
@@ -73,7 +79,7 @@ class Summary:
 
     def document(self) -> dict[str, Any]:
         """What is kept of it."""
-        self.peak_rss_bytes = _peak_rss()
+        self.peak_rss_bytes = peak_rss()
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
     def progress(self) -> str:
@@ -103,13 +109,33 @@ class Summary:
         return ", ".join(parts)
 
 
+def count_items(source: SourceSettings, summary: Summary) -> None:
+    """List the source once more, beside the run and ahead of it: then its end is in sight."""
+
+    def count() -> None:
+        try:
+            summary.total = sum(1 for _ in list_items(source))
+        except (SettingsError, OSError):
+            logger.debug("the source changed while it was counted", exc_info=True)
+
+    Thread(target=count, daemon=True).start()
+
+
+def log_failures(rows: list[Row]) -> None:
+    """A line for each row that has failed."""
+    for row in rows:
+        if error := row.get("error"):
+            logger.warning("%r failed in %s: %s", row["item"], error["stage"], error["message"])
+
+
 def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _peak_rss() -> int:
+def peak_rss() -> int:
+    """Most bytes of memory that this process had at once."""
     try:
         import resource
     except ImportError:  # Windows has it not

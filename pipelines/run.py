@@ -19,8 +19,10 @@ from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from gemma3n.named import lasting
 from pipelines.assemble import FAILURES, TABLES, assemble
+from pipelines.committed import part_files
 from pipelines.compact import compact
 from pipelines.compose import to_yaml
+from pipelines.executor import executor_of
 from pipelines.exit_code import DONE, FULL_STOP, INTERRUPTED, ROWS_FAILED
 from pipelines.fingerprint import FINGERPRINT, check_same, digest, fingerprint, write_fingerprint
 from pipelines.finished import Finished
@@ -30,7 +32,7 @@ from pipelines.nested import nested_size
 from pipelines.output import writable
 from pipelines.path import check_path, check_prompt, language_note
 from pipelines.progress import Summary
-from pipelines.settings import ExecutorKind, ModelSettings, PathJob, SourceJob
+from pipelines.settings import ModelSettings, PathJob, SourceJob
 from stages.media import Media
 from stages.model import Load
 from stages.source import STDIN, absolute_source, list_items
@@ -137,11 +139,7 @@ def model_load(job: PathJob) -> Load:
 def _execute(
     job: PathJob, load: Load, folder: Path, log: MemoryHandler, now: Mapping[str, Any]
 ) -> int:
-    match job.executor.kind:
-        case ExecutorKind.in_process:
-            from pipelines.in_process import InProcess
-
-            executor = InProcess(job.executor)
+    executor = executor_of(job.executor)
     summary = Summary(output=str(folder))
     code, began = DONE, False
 
@@ -158,9 +156,10 @@ def _execute(
     try:
         if goes_on:
             compact(folder)
-        with closing(Finished(folder if goes_on else None, job.retry_failed)) as finished:
+        parts = part_files(folder) if goes_on else []
+        with closing(Finished(parts, job.retry_failed)) as finished:
             try:
-                executor.run(job, load, folder, summary, begin, finished)
+                executor.run(anywhere(job), load, folder, summary, begin, finished)
             except KeyboardInterrupt:
                 if not began:
                     raise

@@ -137,6 +137,7 @@ class Stage:
     takes: ClassVar[tuple[str, ...]] = ()
     adds: ClassVar[tuple[str, ...]] = ()
     drops: ClassVar[tuple[str, ...]] = ()
+    types: ClassVar[dict[str, Any]] = {}  # of columns that it adds and `Row` does not declare
     expands: ClassVar[bool] = False  # may make several rows of one; then `expand` is what is called
     sees_errors: ClassVar[bool] = False  # rows that carry `error` reach it too
 

@@ -24,7 +24,7 @@ def commit(folder: Path, name: str, rows: list[dict[str, Any]], group: int = 100
 
 
 def texts(folder: Path) -> list[list[str]]:
-    with closing(Committed(folder)) as committed:
+    with closing(Committed(part_files(folder))) as committed:
         return [[row["text"] for row in rows] for rows in committed.items()]
 
 
@@ -38,7 +38,7 @@ def test_the_list_says_which_items_are_whole_good_and_timed(tmp_path: Path) -> N
         row("e", 1, place=4, text="x"),
     ]
     commit(tmp_path, "1", rows)
-    with closing(Committed(tmp_path)) as committed:
+    with closing(Committed(part_files(tmp_path))) as committed:
         assert list(committed.listed()) == [
             Listed("d", complete=False, good=True, timed=True),
             Listed("c", complete=True, good=True, timed=True),

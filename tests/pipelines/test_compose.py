@@ -191,6 +191,22 @@ def test_a_group_takes_a_mapping() -> None:
     assert (nested.layers, nested.widths) == ([0, 1], [5])
 
 
+def test_a_setting_may_be_a_map_and_survives_a_run(tmp_path: Path) -> None:
+    words = ("executor=ray", "executor.pools.encode.resources={encoder: 1, big: 0.5}")
+    job = settings_of("model=m", *words, "executor.pools.read.max=7")
+    assert job.executor.kind.name == "ray"
+    assert job.executor.pools.encode.resources == {"encoder": 1.0, "big": 0.5}
+    assert (job.executor.pools.read.max, job.executor.pools.read.stages[0]) == (7, "read")
+    (tmp_path / "config.yaml").write_text(compose.to_yaml(job))
+    run = compose.read_run(JOB, compose.compose(JOB), tmp_path)
+    assert compose.to_settings(JOB, compose.compose(JOB, run=run)) == job
+    assert "takes names with numbers or texts {a: 1}" in refusal(
+        "executor.pools.encode.resources=5"
+    )
+    message = refusal("executor.pools.encode.resources={encoder: many}")
+    assert "executor.pools.encode.resources.encoder=many, but it takes names with" in message
+
+
 def test_a_list_may_be_typed_without_brackets() -> None:
     job = settings_of(
         "model=m", "sink.formats=txt,parquet", "source.path=b c.wav,(1).wav", paths=()

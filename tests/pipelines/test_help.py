@@ -1,5 +1,6 @@
 """Help shows examples first, then every setting, in the width of the terminal."""
 
+import re
 from typing import Any
 
 import pytest
@@ -45,7 +46,8 @@ def test_help_of_a_job_shows_examples_first_and_then_every_setting(job: str) -> 
     assert [line.strip() for line in lines[2 : 2 + len(examples)]] == examples
     unused = compose.unused_settings(compose.compose(job))
     for key in keys(job):
-        times = sum(line.startswith(f"  {key}=") for line in lines)
+        shown = re.sub(r"^(executor\.pools)\.\w+", r"\1.*", key)
+        times = sum(line.startswith(f"  {shown}=") for line in lines)
         assert times == (key.partition(".")[0] not in unused)
 
 
@@ -93,7 +95,14 @@ def test_help_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> 
             assert len(line) <= width or line.lstrip().startswith(("gemma3n ", "fuse.prompt="))
 
 
+def test_help_shows_once_what_all_pools_have() -> None:
+    text = " ".join(help_of("transcribe").split())
+    assert "executor.pools.*.num_gpus=0.0 GPUs of each" in text
+    assert "at least 1 (read 0.25, encode 0.5, decode 1.0, write 0.1)" in text
+    assert "executor.pools.read" not in text
+
+
 def test_help_hides_what_cannot_be_set_or_does_nothing() -> None:
-    assert "resize" not in help_of("transcribe").replace("resize, encode", "")
+    assert "resize." not in help_of("transcribe")
     assert "  resize.resolution=auto" in help_of("caption")
     assert "  job=" not in help_of("transcribe")

@@ -66,7 +66,7 @@ def run(
     job.source.path = [str(source)]
     summary = Summary()
     InProcess(ExecutorSettings(batch=batch)).run(
-        job, LOAD, source, summary, lambda: None, Finished(None)
+        job, LOAD, source, summary, lambda: None, Finished([])
     )
     return summary, stages
 
@@ -161,7 +161,7 @@ def test_an_interrupted_run_has_counted_what_was_written(
     job.source.path = [str(source)]
     with pytest.raises(KeyboardInterrupt):
         InProcess(ExecutorSettings(batch=2)).run(
-            job, LOAD, source, summary, lambda: None, Finished(None)
+            job, LOAD, source, summary, lambda: None, Finished([])
         )
     assert summary.items == 4
 
@@ -223,9 +223,7 @@ def test_the_live_line_says_that_the_model_loads_while_it_does(
 
     monkeypatch.setattr("pipelines.in_process.build_stage", load)
     with pytest.raises(SettingsError):
-        InProcess(ExecutorSettings()).run(
-            job, LOAD, source, Summary(), lambda: None, Finished(None)
-        )
+        InProcess(ExecutorSettings()).run(job, LOAD, source, Summary(), lambda: None, Finished([]))
     assert "loading the model" in seen[0]
 
 
@@ -249,7 +247,7 @@ def test_a_run_begins_when_all_is_loaded_and_before_any_row(
         assert read.batches == []
         built.append("begun")
 
-    InProcess(ExecutorSettings()).run(job, LOAD, source, Summary(), begin, Finished(None))
+    InProcess(ExecutorSettings()).run(job, LOAD, source, Summary(), begin, Finished([]))
     assert built[-1] == "begun"
 
 

@@ -1,0 +1,66 @@
+"""The path cut into pools: which stages share a process, and what each pool is told."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from gemma3n.errors import SettingsError
+from pipelines.settings import PathJob, PoolSettings
+from stages.model import Load
+
+WORK = ".ray"  # folder within the run folder, for what is only known while it runs
+
+
+@dataclass(frozen=True)
+class Post:
+    """What a process of a pool has to do. It travels to where the process is."""
+
+    pool: str
+    stages: tuple[str, ...]
+    job: PathJob
+    load: Load
+    folder: Path  # of the run
+
+    @property
+    def settings(self) -> PoolSettings:
+        """Of the pool."""
+        settings: PoolSettings = getattr(self.job.executor.pools, self.pool)
+        return settings
+
+    @property
+    def work(self) -> Path:
+        """Where the pool's processes keep notes."""
+        return self.folder / WORK / self.pool
+
+
+def posts(job: PathJob, load: Load, folder: Path) -> Iterator[Post]:
+    """The pools that the job's path needs, in its order.
+
+    Raises:
+        SettingsError: stages of one pool are no neighbours, or `read` or `write` would share a pool
+            with what it must be apart from.
+    """
+    names = [one.name for one in fields(job.executor.pools)]
+    pool_of: dict[str, str] = {}
+    for name in names:
+        for stage in getattr(job.executor.pools, name).stages:
+            if stage in pool_of:
+                raise SettingsError(
+                    f"executor.pools has stage '{stage}' in {pool_of[stage]} and in {name}. "
+                    "Name it once."
+                )
+            pool_of[stage] = name
+    groups: list[tuple[str, list[str]]] = []
+    for stage in job.path:
+        pool = pool_of.get(stage, groups[-1][0] if groups else names[0])
+        if not groups or groups[-1][0] != pool:
+            groups.append((pool, []))
+        groups[-1][1].append(stage)
+    cut = [pool for pool, _ in groups]
+    if twice := next((pool for pool in cut if cut.count(pool) > 1), None):
+        raise SettingsError(
+            f"executor.pools.{twice} has stages that are no neighbours on the path {job.path}. "
+            "Give a pool neighbours only."
+        )
+    for pool, stages in groups:
+        yield Post(pool, tuple(stages), job, load, folder)

@@ -1,0 +1,67 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.attempts import Attempts
+from stages.row import Row, light_row
+
+A, B = light_row("a"), light_row("caf\udce9")
+
+
+def die(attempts: Attempts, *rows: Row) -> None:
+    """What a process leaves that dies at rows."""
+    with pytest.raises(SystemExit), attempts.touching(rows):
+        raise SystemExit
+
+
+def test_what_is_finished_leaves_no_note(tmp_path: Path) -> None:
+    attempts = Attempts(tmp_path / "read", most=3)
+    with attempts.touching([A, B]):
+        assert attempts.begun([A, B]) == 1
+        assert attempts.begun([A]) == 0
+    assert list((tmp_path / "read").iterdir()) == []
+
+
+def test_a_batch_that_ended_its_process_is_known_to_the_next(tmp_path: Path) -> None:
+    die(Attempts(tmp_path, most=3), A, B)
+    after = Attempts(tmp_path, most=3)
+    assert after.begun([A, B]) == 1
+    assert not after.is_hopeless(A)
+
+
+@pytest.mark.parametrize("most", [2, 3, 4])
+def test_a_row_is_touched_as_often_as_allowed_the_batch_included(tmp_path: Path, most: int) -> None:
+    attempts, touched = Attempts(tmp_path, most), 1
+    die(attempts, A, B)
+    while not attempts.is_hopeless(B):
+        die(attempts, B)
+        touched += 1
+    assert touched == most
+    assert not attempts.is_hopeless(A)
+
+
+HANGS = """
+import time
+from pipelines.attempts import deadline
+with deadline(60):
+    pass
+with deadline(0.2):
+    {}
+"""
+
+
+# The second holds the interpreter lock all the time.
+@pytest.mark.parametrize("what", ["time.sleep(60)", "9 ** 9 ** 9"])
+def test_a_row_that_hangs_ends_its_process_and_shows_where(what: str) -> None:
+    command = [sys.executable, "-c", HANGS.format(what)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert "Timeout" in done.stderr
+    assert "line 7" in done.stderr
+
+
+def test_a_row_that_ends_in_time_ends_nothing() -> None:
+    command = [sys.executable, "-c", HANGS.format("pass")]
+    subprocess.run(command, check=True, timeout=30)

@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+
+from gemma3n.errors import SettingsError
+from pipelines.pools import posts
+from pipelines.settings import ExecutorSettings, PathJob, PoolSettings, PoolsSettings
+from stages.model import Load
+
+PATH = ["read", "mel", "resize", "encode", "fuse", "decode", "write"]
+
+
+def cut(path: list[str], **pools: PoolSettings) -> list[tuple[str, tuple[str, ...]]]:
+    job = PathJob(job="test", path=path)
+    job.executor.pools = PoolsSettings(**pools)
+    return [(post.pool, post.stages) for post in posts(job, Load(folder="x"), Path("out"))]
+
+
+def test_the_path_is_cut_into_reading_encoders_decoder_and_writing() -> None:
+    assert cut(PATH) == [
+        ("read", ("read", "mel", "resize")),
+        ("encode", ("encode",)),
+        ("decode", ("fuse", "decode")),
+        ("write", ("write",)),
+    ]
+
+
+def test_a_pool_without_stages_on_the_path_is_not_there() -> None:
+    assert cut(["read", "fuse", "decode", "write"]) == [
+        ("read", ("read",)),
+        ("decode", ("fuse", "decode")),
+        ("write", ("write",)),
+    ]
+
+
+def test_a_stage_of_ones_own_goes_to_the_pool_before_it_or_where_it_is_named() -> None:
+    path = ["read", "mel", "louder", "encode", "fuse", "decode", "check", "write"]
+    assert cut(path)[0] == ("read", ("read", "mel", "louder"))
+    assert cut(path)[2] == ("decode", ("fuse", "decode", "check"))
+    named = cut(path, write=PoolSettings(["check", "write"]))
+    assert named[2:] == [("decode", ("fuse", "decode")), ("write", ("check", "write"))]
+
+
+def test_a_stage_may_move_to_a_neighbour() -> None:
+    moved = cut(PATH, read=PoolSettings(["read"]), encode=PoolSettings(["mel", "resize", "encode"]))
+    assert moved[:2] == [("read", ("read",)), ("encode", ("mel", "resize", "encode"))]
+
+
+def test_stages_of_a_pool_are_neighbours_and_named_once() -> None:
+    with pytest.raises(SettingsError, match=r"pools.read has stages that are no neighbours on the"):
+        cut(
+            PATH,
+            read=PoolSettings(["read", "mel", "resize", "fuse"]),
+            decode=PoolSettings(["decode"]),
+        )
+    with pytest.raises(
+        SettingsError, match=r"has stage 'mel' in read and in encode\. Name it once"
+    ):
+        cut(PATH, encode=PoolSettings(["mel", "encode"]))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"num_cpus": -1}, "num_cpus=-1 of a pool; at least 0"),
+        ({"num_gpus": -0.5}, "num_gpus=-0.5 of a pool; at least 0"),
+        ({"min": 0}, "min=0 of a pool; at least 1"),
+        ({"batch": 0}, "batch=0 of a pool; at least 1. Raise it"),
+        ({"min": 3, "max": 2}, "max=2 of a pool, but min=3. Raise max"),
+    ],
+)
+def test_numbers_that_no_pool_can_have_are_refused(wrong: dict[str, int], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        PoolSettings(["read"], **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [("items_a_task", 1), ("max_row_attempts", 2), ("row_timeout_s", 1)]
+)
+def test_numbers_that_no_executor_can_have_are_refused(name: str, least: int) -> None:
+    with pytest.raises(SettingsError, match=f"executor.{name}=0; at least {least}. Raise it"):
+        ExecutorSettings(**{name: 0})  # type: ignore[arg-type]

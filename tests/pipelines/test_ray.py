@@ -1,0 +1,166 @@
+"""The path on Ray, as a user starts it: the same rows as in process, whatever dies on the way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+PLAIN = ["precision=float32", "device=cpu", "decode.max_new_tokens=8", "sink.formats=[jsonl]"]
+
+pytestmark = pytest.mark.slow
+
+# A stage of another package: says a row's prompt, and does what the prompt says.
+STAGE = """
+import os, random, time
+from dataclasses import dataclass
+from stages.row import Stage
+
+@dataclass
+class Settings:
+    pass
+
+class Obey(Stage):
+    settings_type = Settings
+    adds = ("text", "said")
+    types = {"said": str}
+
+    def __call__(self, rows):
+        for row in rows:
+            if row["prompt"] == "die" or (row["prompt"] == "risk" and random.random() < 0.02):
+                os._exit(1)
+            if row["prompt"] == "hang":
+                time.sleep(1000)
+            if row["prompt"] == "wait":
+                time.sleep(0.05)
+            row["text"] = row["said"] = row["prompt"]
+        return rows
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Any:
+    """A command, with a package beside it that brings the stage `obey`."""
+    site = tmp_path / "site"
+    info = site / "obey-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "obey.py").write_text(STAGE)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: obey\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[gemma3n_pipelines.stages]\nobey = obey:Obey\n")
+    paths = [str(site), str(Path(__file__).parents[2])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+    def start(*words: str, **how: Any) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "pipelines", *words]
+        return subprocess.Popen(command, env=environment, text=True, **how)
+
+    return start
+
+
+def results(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+
+
+def rows(tmp_path: Path, prompts: list[str]) -> str:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts))
+    return str(path)
+
+
+OBEY = ["path=[read,obey,write]", "executor=ray", "executor.pools.decode.stages=[obey]"]
+OBEY += ["source.media=[]", "device=cpu", "sink.formats=[jsonl]"]
+
+
+def test_the_rows_are_those_of_one_process(tmp_path: Path, run: Any) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    lines = []
+    for number, file in enumerate(sorted(SAMPLES.rglob("*.wav"))[:12]):
+        lines.append({"audio": str(file), "prompt": "What is said?" if number % 2 else None})
+    for file in sorted(SAMPLES.rglob("*.png"))[:6]:
+        lines.append({"image": str(file), "prompt": "What is this?"})
+    both = {"audio": lines[0]["audio"], "image": lines[-1]["image"], "prompt": "What is this?"}
+    lines += [{"prompt": "Spell cat."}, both, {"audio": "nowhere.wav"}, {"prompt": "x" * 9000}]
+    (source / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    words = ["generate", str(source / "rows.jsonl"), *PLAIN]
+    ray = ["executor=ray", "executor.items_a_task=5", "executor.pools.decode.max=2"]
+    codes = [
+        run(*words, "-o", str(tmp_path / "alone")).wait(),
+        run(*words, "-o", str(tmp_path / "ray"), *ray).wait(),
+    ]
+    assert codes == [3, 3]
+    alone, spread = results(tmp_path / "alone"), results(tmp_path / "ray")
+    assert len(alone) == len(lines)
+    for one, other in zip(alone, spread, strict=True):
+        for mine, its in zip(one["segments"], other["segments"], strict=True):
+            assert mine.pop("logprob") == pytest.approx(its.pop("logprob"), abs=1e-4)
+        assert one == other
+    pools = json.loads((tmp_path / "ray/summary.json").read_text())["pools"]
+    assert {name: pool["rows"] for name, pool in pools.items()} == dict.fromkeys(pools, len(lines))
+    assert not (tmp_path / "ray/.ray").exists()
+
+
+def test_long_recordings_and_a_list_on_stdin_begun_in_one_process_are_finished_on_ray(
+    tmp_path: Path, run: Any
+) -> None:
+    files = sorted(SAMPLES.rglob("*.wav"))[:6]
+    words = ["transcribe", "-", "-o", str(tmp_path / "out"), *PLAIN]
+    for some, more in ((files[:3], []), (files, ["executor=ray"])):
+        process = run(*words, *more, stdin=subprocess.PIPE)
+        process.communicate("".join(f"{file}\n" for file in some))
+        assert process.returncode == 0
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert (summary["items"], summary["earlier"]) == (3, 3)
+    assert len(results(tmp_path / "out")) == 6
+
+
+def test_a_row_that_ends_its_process_costs_the_other_999_nothing(tmp_path: Path, run: Any) -> None:
+    prompts = [f"say {number}" for number in range(1000)]
+    prompts[617] = "die"
+    out = tmp_path / "out"
+    assert run("generate", rows(tmp_path, prompts), "-o", str(out), *OBEY).wait() == 3
+    done = results(out)
+    assert [row["text"] for row in done if not row["error"]] == prompts[:617] + prompts[618:]
+    (failed,) = (row for row in done if row["error"])
+    assert failed["error"]["stage"] == "obey"
+    assert "its process ended 3 times while it was in obey" in failed["error"]["message"]
+
+
+def test_a_row_that_hangs_is_given_up(tmp_path: Path, run: Any) -> None:
+    prompts = [*"abc", "hang", *"def"]
+    out, limits = tmp_path / "out", ["executor.row_timeout_s=2", "executor.max_row_attempts=2"]
+    process = run("generate", rows(tmp_path, prompts), "-o", str(out), *OBEY, *limits)
+    assert process.wait() == 3
+    assert [row["text"] or None for row in results(out)] == [*"abc", None, *"def"]
+
+
+def test_processes_that_die_by_chance_lose_and_repeat_nothing(tmp_path: Path, run: Any) -> None:
+    out = tmp_path / "out"
+    words = ["generate", rows(tmp_path, ["risk"] * 200), "-o", str(out), *OBEY]
+    assert run(*words, "executor.max_row_attempts=6", "executor.pools.decode.max=2").wait() == 0
+    assert Counter(row["text"] for row in results(out)) == {"risk": 200}
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_is_ended_goes_on(tmp_path: Path, run: Any, sign: signal.Signals) -> None:
+    out = tmp_path / "out"
+    words = ["generate", rows(tmp_path, ["wait"] * 300), "-o", str(out), *OBEY]
+    words.append("executor.pools.write.batch=8")
+    process = run(*words)
+    while not list(out.glob("results/part-*")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(sign)
+    assert process.wait(60) == (130 if sign is signal.SIGINT else -9)
+    assert run(*words).wait() == 0
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["earlier"] > 0
+    assert summary["items"] + summary["earlier"] == 300
+    assert Counter(row["text"] for row in results(out)) == {"wait": 300}

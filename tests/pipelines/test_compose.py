@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from gemma3n.choices import Precision
 from gemma3n.errors import SettingsError
 from pipelines import catalogue, compose
+from pipelines.pools import posts
 from pipelines.settings import PathJob, SliceJob
+from stages.model import Load
 from stages.resize import Resolution
 from stages.write import Format
 
@@ -184,6 +186,15 @@ def test_task_is_a_setting_of_its_own_where_a_job_has_one() -> None:
 def test_a_group_takes_a_yaml_by_name_and_single_settings_win() -> None:
     job = settings_of("model=m", "decode.top_k=7", "decode=sampling")
     assert (job.decode.temperature, job.decode.top_k, job.decode.top_p) == (1.0, 7, 0.95)
+
+
+@pytest.mark.parametrize("name", catalogue.group_choices("executor"))
+def test_every_executor_composes_to_pools_of_the_whole_path(name: str, tmp_path: Path) -> None:
+    job = settings_of("model=m", f"executor={name}")
+    assert job.executor.kind.name == "ray"
+    pools = list(posts(job, Load(folder="m"), tmp_path))
+    assert [stage for pool in pools for stage in pool.stages] == job.path
+    assert all(pool.settings.num_cpus > 0 for pool in pools)
 
 
 def test_a_group_takes_a_mapping() -> None:

@@ -109,11 +109,17 @@ def load_decoder(
         weight = checkpoint.tensor(PLE_TABLE)
         decoder.table = resident_table(weight, ple, size.layers(config), pinned)
     else:
-        entry = checkpoint.entries[PLE_TABLE]
-        dtype = checkpoint.tensor(PLE_TABLE).dtype
-        decoder.table = FileTable(entry.file, entry.offset, entry.shape, dtype, ple)
+        decoder.table = file_table(checkpoint)
     _log("text", decoder, target, began)
     return decoder
+
+
+def file_table(checkpoint: Checkpoint) -> FileTable:
+    """The PLE table of a checkpoint, left in its file."""
+    entry = checkpoint.entries[PLE_TABLE]
+    dtype = checkpoint.tensor(PLE_TABLE).dtype
+    ple = checkpoint.config.text.hidden_size_per_layer_input
+    return FileTable(entry.file, entry.offset, entry.shape, dtype, ple)
 
 
 class _NoInit(TorchFunctionMode):

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -18,11 +18,20 @@ from pipelines.finished import not_yet
 from pipelines.path import build_stage, stage_class
 from pipelines.pools import Post
 from pipelines.progress import peak_rss
+from pipelines.settings import PlePlacement
 from pipelines.step import expand_step, run_step
+from stages.model import shared_model
 from stages.row import HEAVY, Row
+
+if TYPE_CHECKING:
+    from pipelines.ple_store import StoreTable
 
 # Column beside those of a row: its item's segments that earlier runs have finished.
 DONE = "segments_done"
+_SUMS = [  # of what processes did
+    *("rows", "batches", "seconds", "crossing_seconds", "bytes_in", "bytes_out"),
+    *("ple_seconds", "ple_rows", "ple_bytes"),
+]
 _COMPUTING = ("encode", "fuse", "decode")  # stages that use the model
 
 
@@ -35,6 +44,9 @@ class Worked:
     seconds: float = 0.0  # of its stages
     stage_seconds: dict[str, float] = field(default_factory=dict)
     crossing_seconds: float = 0.0  # to and from Arrow
+    ple_seconds: float = 0.0  # waited for rows of a store
+    ple_rows: int = 0
+    ple_bytes: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
     peak_rss_bytes: int = 0
@@ -59,6 +71,7 @@ class PoolWorker:
         self.stages = {
             name: build_stage(name, post.job, post.load, post.folder) for name in post.stages
         }
+        self.table = _stored_table(post)
         self.boundary = boundary_of(post)
         self.attempts = Attempts(post.work / "attempts", self.limits.max_row_attempts)
         self.worked, self.name = Worked(), f"{uuid.uuid4().hex}.json"
@@ -163,9 +176,23 @@ class PoolWorker:
     def _tell(self) -> None:
         """Keep what was done so far where the driver finds it, should this process die too."""
         self.worked.peak_rss_bytes = peak_rss()
+        if self.table is not None:
+            self.worked.ple_seconds = self.table.waited_seconds
+            self.worked.ple_rows, self.worked.ple_bytes = self.table.asked, self.table.bytes
         half = self.post.work / f".{self.name}"
         half.write_text(json.dumps(asdict(self.worked)))
         half.replace(self.post.work / self.name)
+
+
+def _stored_table(post: Post) -> "StoreTable | None":
+    """The table of `ple=store` in the place of the decoder's own, if the post decodes."""
+    if post.job.ple.placement is not PlePlacement.store or "decode" not in post.stages:
+        return None
+    from pipelines.ple_store import Store, StoreTable
+
+    table = StoreTable(Store.of(post.job, post.load.folder))
+    shared_model(post.load).text.table = table
+    return table
 
 
 def boundary_of(post: Post) -> Boundary:
@@ -185,6 +212,6 @@ def worked(post: Post) -> tuple[int, Worked]:
         for name, spent in one.stage_seconds.items():
             total.stage_seconds[name] = total.stage_seconds.get(name, 0.0) + spent
         total.peak_rss_bytes = max(total.peak_rss_bytes, one.peak_rss_bytes)
-        for name in ("rows", "batches", "seconds", "crossing_seconds", "bytes_in", "bytes_out"):
+        for name in _SUMS:
             setattr(total, name, getattr(total, name) + getattr(one, name))
     return processes, total

@@ -37,8 +37,17 @@ def posts(job: PathJob, load: Load, folder: Path) -> Iterator[Post]:
     """The pools that the job's path needs, in its order.
 
     Raises:
-        SettingsError: stages of one pool are no neighbours, or `read` or `write` would share a pool
-            with what it must be apart from.
+        SettingsError: see `check_pools`.
+    """
+    for pool, stages in check_pools(job):
+        yield Post(pool, tuple(stages), job, load, folder)
+
+
+def check_pools(job: PathJob) -> list[tuple[str, list[str]]]:
+    """The pools that a job's path is cut into, each with its stages.
+
+    Raises:
+        SettingsError: stages of a pool are no neighbours on the path, or one is in two pools.
     """
     names = [one.name for one in fields(job.executor.pools)]
     pool_of: dict[str, str] = {}
@@ -62,5 +71,4 @@ def posts(job: PathJob, load: Load, folder: Path) -> Iterator[Post]:
             f"executor.pools.{twice} has stages that are no neighbours on the path {job.path}. "
             "Give a pool neighbours only."
         )
-    for pool, stages in groups:
-        yield Post(pool, tuple(stages), job, load, folder)
+    return groups

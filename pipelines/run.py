@@ -31,8 +31,9 @@ from pipelines.lock import locked
 from pipelines.nested import nested_size
 from pipelines.output import writable
 from pipelines.path import check_path, check_prompt, language_note
+from pipelines.pools import check_pools
 from pipelines.progress import Summary
-from pipelines.settings import ModelSettings, PathJob, SourceJob
+from pipelines.settings import ExecutorKind, ModelSettings, PathJob, PlePlacement, SourceJob
 from stages.media import Media
 from stages.model import Load
 from stages.source import STDIN, absolute_source, list_items
@@ -102,6 +103,14 @@ def check_job(job: PathJob) -> None:
     """
     check_path(job)
     check_prompt(job)
+    is_ray = job.executor.kind is ExecutorKind.ray
+    if job.ple.placement is PlePlacement.store and not is_ray:
+        raise SettingsError(
+            "ple=store is a table in Ray actors, but the executor is in_process. Set executor=ray, "
+            "or ple=mmap or resident."
+        )
+    if is_ray:
+        check_pools(job)
     next(list_items(job.source))  # refuses a source without anything to do
 
 
@@ -132,7 +141,8 @@ def model_load(job: PathJob) -> Load:
         parts=tuple(parts),
         precision=job.precision.value,
         device=job.device.value,
-        ple=job.ple.placement.value,
+        # The processes that decode put the store's table in its place.
+        ple="mmap" if job.ple.placement is PlePlacement.store else job.ple.placement.value,
     )
 
 

@@ -39,6 +39,7 @@ class PlePlacement(Enum):
 
     mmap = "mmap"
     resident = "resident"
+    store = "store"
 
 
 class ExecutorKind(Enum):
@@ -83,8 +84,15 @@ class PleSettings:
     """Per-layer embeddings (PLE)."""
 
     placement: PlePlacement = setting(
-        PlePlacement.mmap, "mmap: on SSD, the page cache decides; resident: in host memory"
+        PlePlacement.mmap,
+        "mmap: on SSD, the page cache decides; resident: in host memory; store: in Ray actors that "
+        "all decoders ask",
     )
+    shards: int = setting(1, "actors of ple=store, each with its part of the vocabulary")
+
+    def __post_init__(self) -> None:
+        if self.shards < 1:
+            raise SettingsError(f"ple.shards={self.shards}; at least 1. Raise it.")
 
 
 @dataclass
@@ -123,6 +131,7 @@ class PoolsSettings:
     write: PoolSettings = field(
         default_factory=lambda: PoolSettings(["write"], num_cpus=0.1, batch=64)
     )
+    ple: PoolSettings = field(default_factory=lambda: PoolSettings(num_cpus=0.1))  # of ple=store
 
 
 @dataclass

@@ -164,3 +164,15 @@ def test_a_run_that_is_ended_goes_on(tmp_path: Path, run: Any, sign: signal.Sign
     assert summary["earlier"] > 0
     assert summary["items"] + summary["earlier"] == 300
     assert Counter(row["text"] for row in results(out)) == {"wait": 300}
+
+
+def test_ple_rows_of_a_store_are_those_of_the_file(tmp_path: Path, run: Any) -> None:
+    clips = [str(file) for file in sorted(SAMPLES.rglob("*.wav"))[:4]]
+    words = ["transcribe", *clips, *PLAIN]
+    store = ["executor=ray", "ple=store", "ple.shards=2", "executor.pools.decode.max=2"]
+    assert run(*words, "-o", str(tmp_path / "alone")).wait() == 0
+    assert run(*words, "-o", str(tmp_path / "store"), *store).wait() == 0
+    alone, stored = results(tmp_path / "alone"), results(tmp_path / "store")
+    assert [item["text"] for item in alone] == [item["text"] for item in stored]
+    pool = json.loads((tmp_path / "store/summary.json").read_text())["pools"]["decode"]
+    assert min(pool["ple_rows"], pool["ple_bytes"], pool["ple_seconds"]) > 0

@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from gemma3n.choices import Device, Precision
 from gemma3n.errors import SettingsError
 from pipelines.exit_code import DONE, INTERRUPTED, ROWS_FAILED
-from pipelines.run import model_load, run_job
-from pipelines.settings import PathJob
+from pipelines.run import check_job, model_load, run_job
+from pipelines.settings import ExecutorKind, PathJob, PlePlacement, PleSettings
 from stages.media import Media
 from stages.model import shared_model
 from stages.resize import Resolution
@@ -536,3 +536,20 @@ def test_a_run_in_process_needs_no_ray(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)  # importing it raises
     assert run_job(transcribe(tmp_path / "out", recordings / CLIPS[0])) == DONE
+
+
+def test_what_is_only_for_ray_is_refused_elsewhere_before_any_work() -> None:
+    job = PathJob(job="test", path=["read", "fuse", "decode", "write"])
+    job.source.path, job.fuse.prompt = [str(SAMPLES)], "Spell cat."
+    job.ple.placement, job.source.media = PlePlacement.store, []
+    with pytest.raises(
+        SettingsError, match=r"ple=store is a table in Ray actors.*Set executor=ray"
+    ):
+        check_job(job)
+    job.executor.kind = ExecutorKind.ray
+    job.executor.pools.read.stages = ["read", "decode"]
+    job.executor.pools.decode.stages = ["fuse"]
+    with pytest.raises(SettingsError, match=r"pools.read has stages that are no neighbours"):
+        check_job(job)
+    with pytest.raises(SettingsError, match=r"ple.shards=0; at least 1"):
+        PleSettings(shards=0)

@@ -1,0 +1,135 @@
+"""The PLE table as Ray actors, shards of the vocabulary: any number of decoders ask them for rows.
+
+A shard is found by its name. One that has died is made anew by whoever asks first, so that neither
+the order of deaths nor the place of the driver matters, and several jobs share a store.
+"""
+
+import hashlib
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gemma3n.checkpoint import Checkpoint
+from gemma3n.named import checkpoint_folder
+from gemma3n.text.ple import FileTable
+from gemma3n.weights import file_table
+from pipelines.settings import PathJob, PoolSettings
+
+logger = logging.getLogger(__name__)
+
+NAMESPACE = "gemma3n"
+_TRIES, _FIRST_WAIT_S = 8, 0.1  # each wait is twice the one before: 25 s in all
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where a store's shards are found, and how they are made."""
+
+    folder: str  # or name, of the checkpoint, as each node finds it
+    shards: int
+    pool: PoolSettings
+
+    @classmethod
+    def of(cls, job: PathJob, folder: str) -> "Store":
+        """The store that a job asks."""
+        return cls(folder, job.ple.shards, job.executor.pools.ple)
+
+    def shard(self, number: int) -> Any:
+        """One of its shards, made if there is none."""
+        import ray
+
+        digest = hashlib.sha256(f"{self.folder} {self.shards}".encode()).hexdigest()[:16]
+        pool = self.pool
+        made = ray.remote(_Shard).options(
+            name=f"ple-{digest}-{number}",
+            namespace=NAMESPACE,
+            get_if_exists=True,
+            num_cpus=pool.num_cpus,
+            num_gpus=pool.num_gpus or None,
+            memory=pool.memory or None,
+            resources=pool.resources or None,
+            label_selector=pool.labels or None,
+            scheduling_strategy="SPREAD",
+            max_restarts=-1,
+            max_concurrency=4,
+        )
+        shard: Any = made.remote(self.folder)
+        return shard
+
+
+class _Shard:
+    """Answers for its part of the vocabulary: rows that nobody asks it for it never reads."""
+
+    def __init__(self, folder: str) -> None:
+        self.table = _table(folder)
+
+    def rows(self, token_ids: Any, layers: list[int]) -> Any:
+        """Rows [n, layers, ple] of token ids, as bytes."""
+        found = self.table.rows(torch.tensor(token_ids), layers)
+        return found.contiguous().view(torch.uint8).numpy()
+
+
+def _table(folder: str) -> FileTable:
+    return file_table(Checkpoint(checkpoint_folder(folder), ["text"]))
+
+
+class StoreTable:
+    """A `PleTable` whose rows are in a store."""
+
+    def __init__(self, store: Store) -> None:
+        """Find the shards.
+
+        Args:
+            store: where they are.
+        """
+        self._store = store
+        self._shards = [store.shard(number) for number in range(store.shards)]
+        table = _table(store.folder)  # only its header is read
+        self._dtype, self._ple = table.dtype, table.shape[1]
+        self.asked = self.bytes = 0  # rows, and what they weigh
+        self.waited_seconds = 0.0
+
+    def rows(self, token_ids: Tensor, layers: Sequence[int]) -> Tensor:
+        """See `PleTable.rows`: one call a shard, each row once, all shards at the same time."""
+        start = time.perf_counter()
+        ids, places = token_ids.cpu().unique(return_inverse=True)
+        rows = torch.empty((len(ids), len(layers), self._ple), dtype=self._dtype)
+        owners = ids % self._store.shards
+        asked = [
+            (number, mine, self._ask(number, ids[mine], layers))
+            for number in range(self._store.shards)
+            if len(mine := (owners == number).nonzero().flatten())
+        ]
+        for number, mine, answer in asked:
+            rows[mine] = self._answer(number, answer, ids[mine], layers)
+        self.asked += len(ids)
+        self.bytes += rows.nbytes
+        self.waited_seconds += time.perf_counter() - start
+        return rows[places]
+
+    def _ask(self, number: int, ids: Tensor, layers: Sequence[int]) -> Any:
+        return self._shards[number].rows.remote(ids.numpy(), list(layers))
+
+    def _answer(self, number: int, answer: Any, ids: Tensor, layers: Sequence[int]) -> Tensor:
+        """What a shard says; one that has died is found anew, and asked again."""
+        import ray
+        from ray.exceptions import RayActorError
+
+        for attempt in range(_TRIES):
+            try:
+                found = torch.tensor(ray.get(answer))
+                return found.view(self._dtype).view(len(ids), len(layers), self._ple)
+            except RayActorError as error:
+                if attempt == _TRIES - 1:
+                    raise
+                why = str(error).partition("\n")[0]
+                logger.warning("PLE shard %d is asked again: %s", number, why)
+                time.sleep(_FIRST_WAIT_S * 2**attempt)
+                self._shards[number] = self._store.shard(number)
+                answer = self._ask(number, ids, layers)
+        raise AssertionError

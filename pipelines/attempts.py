@@ -7,6 +7,7 @@ row by row, and a row that was touched too often is not touched any more.
 
 import faulthandler
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,35 +25,51 @@ class Attempts:
 
     def __init__(self, folder: Path, most: int) -> None:
         self._folder, self.most = folder, most
-        folder.mkdir(parents=True, exist_ok=True)
 
     def begun(self, rows: Sequence[Row]) -> int:
-        """How often just these rows were begun together, and not finished."""
-        try:
-            return self._note(rows).stat().st_size
-        except FileNotFoundError:
-            return 0
+        """How often just these rows were begun as a batch, and not finished."""
+        return _size(self._note("batch", rows))
 
     def is_hopeless(self, row: Row) -> bool:
-        """Whether a row was touched too often: in a batch, and then alone."""
-        return self.begun([row]) + 1 >= self.most
+        """Whether a row of a batch that was begun was touched too often, alone after that."""
+        return _size(self._note("alone", [row])) + 1 >= self.most
 
     @contextmanager
-    def touching(self, rows: Sequence[Row]) -> Iterator[None]:
-        """Note that rows are touched; the note goes unless the process does, or a bug is raised."""
-        note = self._note(rows)
+    def touching(self, rows: Sequence[Row], alone: bool = False) -> Iterator[None]:
+        """Note that rows are touched; the note goes unless the process does, or a bug is raised.
+
+        Args:
+            rows: a batch, or one row of it.
+            alone: whether it is that one row.
+        """
+        note = self._note("alone" if alone else "batch", rows)
         with note.open("ab") as file:
             file.write(b".")
         yield
         note.unlink(missing_ok=True)
 
     def forget(self, rows: Sequence[Row]) -> None:
-        """Take the note of rows away that were finished one by one."""
-        self._note(rows).unlink(missing_ok=True)
+        """Take the note of a batch away whose rows were finished one by one."""
+        self._note("batch", rows).unlink(missing_ok=True)
 
-    def _note(self, rows: Sequence[Row]) -> Path:
+    def has_left(self, row: Row, segments: int) -> None:
+        """Note that so many segments of an item were handed on: they cannot be taken back."""
+        if segments > self.left(row):
+            self._note("left", [row]).write_text(str(segments))
+
+    def left(self, row: Row) -> int:
+        """How many segments of an item were handed on, by the process that came furthest."""
+        note = self._note("left", [row])
+        return int(note.read_text() or 0) if note.exists() else 0
+
+    def _note(self, kind: str, rows: Sequence[Row]) -> Path:
         keys = "\n".join(f"{row['item']}\t{row['segment']}" for row in rows)
-        return self._folder / hashlib.sha256(keys.encode(errors="surrogatepass")).hexdigest()[:32]
+        name = hashlib.sha256(keys.encode(errors="surrogatepass")).hexdigest()[:32]
+        return self._folder / f"{name}.{kind}"
+
+
+def _size(note: Path) -> int:
+    return note.stat().st_size if note.exists() else 0
 
 
 @contextmanager
@@ -60,9 +77,14 @@ def deadline(seconds: float) -> Iterator[None]:
     """End this process, its threads' places on stderr, unless the block ends in time.
 
     Whoever started it will start it anew. It needs no cooperation of what runs: the timer is a
-    thread of its own, which waits for no interpreter lock.
+    thread of its own, which waits for no interpreter lock. There is one timer a process: a second
+    block inside would stop it.
+
+    Args:
+        seconds: infinity for no end.
     """
-    faulthandler.dump_traceback_later(seconds, exit=True)
+    if not math.isinf(seconds):
+        faulthandler.dump_traceback_later(seconds, exit=True)
     try:
         yield
     finally:

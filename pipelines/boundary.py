@@ -15,11 +15,11 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from stages.row import F32, U8, Error, Row
+from gemma3n.errors import SettingsError
+from stages.row import F32, U8, Error, Row, Stage
 
-_PRESENT = (
-    "present"  # column that names the columns a row has; they may be None, which is not absent
-)
+# Names the columns that a row has: one that is None is not absent. No column can be called so.
+_PRESENT = "\0columns"
 _BFLOAT16 = "bfloat16"  # which numpy has not
 _KEPT = "surrogatepass"  # what is no text, as some file names
 _ALIGNED = 64  # bytes: arrays begin at a multiple, as vector units like it
@@ -71,8 +71,29 @@ class Boundary:
         for batch in table.to_batches():
             values = {name: one.read(batch.column(name)) for name, one in self._codecs.items()}
             for place, present in enumerate(batch.column(_PRESENT).to_pylist()):
-                rows.append({name: values[name][place] for name in present.split(",")})
+                names = present.split(",") if present else []
+                rows.append({name: values[name][place] for name in names})
         return rows
+
+
+def check_columns(stage: type[Stage], settings: Any) -> None:
+    """See whether all columns that a stage adds can cross.
+
+    Raises:
+        SettingsError: one cannot.
+    """
+    for name in stage.columns(settings).adds:
+        if name not in Row.__annotations__ and name not in stage.types:
+            raise SettingsError(
+                f"stage {stage.__name__} adds '{name}' and does not say its type, which a column "
+                f"needs that crosses between processes. Give it `types = {{{name!r}: float}}`, or "
+                "run in one process."
+            )
+    for name, kind in stage.types.items():
+        try:
+            codec(kind)
+        except TypeError as error:
+            raise SettingsError(f"stage {stage.__name__}, column '{name}': {error}") from error
 
 
 # Types -> codecs
@@ -99,7 +120,8 @@ def codec(kind: Any) -> Codec:
         TypeError: there is none.
     """
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        (kind,) = (one for one in typing.get_args(kind) if one is not types.NoneType)
+        some = [one for one in typing.get_args(kind) if one is not types.NoneType]
+        kind = some[0] if len(some) == 1 else kind
     inner = typing.get_args(kind)[0] if typing.get_origin(kind) is list else None
     if kind in _SCALARS:
         return _Plain(_SCALARS[kind])
@@ -256,6 +278,7 @@ class _Arrays:
         """A value as an array, and the name of its type."""
         if self._kind is not _Tensor:
             array = np.asarray(value)
+            array = array.astype(array.dtype.newbyteorder("="), copy=False)
             return array, array.dtype.name
         import torch
 

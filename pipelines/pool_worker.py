@@ -1,17 +1,19 @@
 """One process of a pool: Arrow batches through neighbouring stages of the path."""
 
 import json
-import math
+import platform
 import time
 import uuid
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import chain
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from gemma3n.errors import SettingsError
 from pipelines.attempts import Attempts, deadline
 from pipelines.boundary import Boundary
 from pipelines.finished import not_yet
@@ -63,17 +65,21 @@ class PoolWorker:
         """
         # What comes from Arrow is read-only, and nobody writes to it.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        if post.load.device == "auto" and not post.settings.num_gpus:
+            # Ray would let it see GPUs that it did not ask for.
+            post = replace(post, load=replace(post.load, device="cpu"))
         self.post, self.limits = post, post.job.executor
-        if {*post.stages} & {*_COMPUTING}:
-            import torch
+        with _starting(post):
+            if {*post.stages} & {*_COMPUTING}:
+                import torch
 
-            torch.set_num_threads(max(1, math.ceil(post.settings.num_cpus)))
-        self.stages = {
-            name: build_stage(name, post.job, post.load, post.folder) for name in post.stages
-        }
-        self.table = _stored_table(post)
+                torch.set_num_threads(post.threads)
+            self.stages = {
+                name: build_stage(name, post.job, post.load, post.folder) for name in post.stages
+            }
+            self.table = _stored_table(post)
         self.boundary = boundary_of(post)
-        self.attempts = Attempts(post.work / "attempts", self.limits.max_row_attempts)
+        self.attempts = Attempts(post.attempts, self.limits.max_row_attempts)
         self.worked, self.name = Worked(), f"{uuid.uuid4().hex}.json"
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
@@ -97,49 +103,87 @@ class PoolWorker:
             yield made
 
     def _survived(self, rows: list[Row]) -> Iterator[list[Row]]:
-        """What becomes of rows; of those that ended a process before, one by one."""
+        """What becomes of rows; of those that ended a process before, one by one.
+
+        It comes out in the same tables however often a process died before: Ray goes by their
+        number to know which of them it has already.
+        """
         if not self.attempts.begun(rows):
-            yield from self._touched(rows)
+            with self.attempts.touching(rows):
+                yield from self._in_time(self._run(rows))
             return
+        together: list[Row] = []
         for row in rows:
             if self.attempts.is_hopeless(row):
-                yield [self._hopeless(row)]
+                together += yield from self._apart(self._given_up(row))
             else:
-                yield from self._touched([row])
+                with self.attempts.touching([row], alone=True):
+                    together += yield from self._apart(self._in_time(self._run([row])))
+        if together:
+            yield together
         self.attempts.forget(rows)
 
-    def _touched(self, rows: list[Row]) -> Iterator[list[Row]]:
-        with self.attempts.touching(rows):
-            made = self._run(rows)
-            while True:
-                start = time.perf_counter()
-                with deadline(self.limits.row_timeout_s):
-                    done = next(made, None)
-                self.worked.seconds += time.perf_counter() - start
-                if done is None:
-                    return
-                yield done
+    def _apart(self, made: Iterator[list[Row]]) -> Generator[list[Row], None, list[Row]]:
+        """What becomes of one row of a batch: items leave by themselves, as in `_run`."""
+        if self.post.stages[0] != "read":
+            return list(chain.from_iterable(made))
+        yield from made
+        return []
+
+    def _given_up(self, row: Row) -> Iterator[list[Row]]:
+        """A row as it has failed; of an item, what was handed on of it comes before."""
+        plain: Any = {name: value for name, value in row.items() if name not in (*HEAVY, DONE)}
+        left = self.attempts.left(row)
+        failed: Row = plain | {"segment": left or row["segment"], "last": True}
+        failed["error"] = {
+            "stage": self.post.stages[0],
+            "message": f"its process ended {self.limits.max_row_attempts} times while it was in "
+            f"{' or '.join(self.post.stages)}: a crash, no memory, or more than "
+            f"{self.limits.row_timeout_s:g} s. Look at the file, give the machine more memory, or "
+            "raise executor.row_timeout_s.",
+        }
+        if self.post.stages[0] != "read":
+            yield self._through(self.post.stages, [failed])
+            return
+        made = chain(self._first(row, left), [failed])
+        yield from self._grouped(not_yet(made, frozenset(row_done(row))))
+
+    def _first(self, row: Row, count: int) -> Iterator[Row]:
+        """The first segments of an item; the next one, which may be deadly, is not even begun."""
+        segments = self._segments(row)
+        while count and (made := next(segments, None)) is not None:
+            yield made
+            if made["segment"] + 1 >= count:
+                return
+
+    def _in_time(self, made: Iterator[list[Row]]) -> Iterator[list[Row]]:
+        while True:
+            start = time.perf_counter()
+            with deadline(self.limits.row_timeout_s):
+                done = next(made, None)
+            self.worked.seconds += time.perf_counter() - start
+            if done is None:
+                return
+            yield done
 
     def _run(self, rows: list[Row]) -> Iterator[list[Row]]:
-        first, *others = self.stages
-        if first != "read":
-            yield self._through([first, *others], rows)
+        if self.post.stages[0] != "read":
+            yield self._through(self.post.stages, rows)
             return
-        # A recording of hours becomes rows one after another, and they leave as they come.
-        some: list[Row] = []
-        for row in chain.from_iterable(map(self._read, rows)):
-            some += self._through(others, [row])
-            if len(some) >= self.post.settings.batch:
+        for row in rows:  # a recording of hours leaves as it comes
+            for some in self._grouped(not_yet(self._segments(row), frozenset(row_done(row)))):
                 yield some
-                some = []
-        if some:
-            yield some
+                if not some[-1]["last"]:
+                    self.attempts.has_left(row, some[-1]["segment"] + 1)
 
-    def _read(self, row: Row) -> Iterator[Row]:
-        plain: Any = row.copy()
-        done = frozenset(plain.pop(DONE))
-        made = expand_step(self.stages["read"], "read", plain)
-        return not_yet(self._timed("read", made), done)
+    def _grouped(self, rows: Iterator[Row]) -> Iterator[list[Row]]:
+        """The segments of one item through what comes after `read`, some at a time."""
+        while some := list(islice(rows, self.post.settings.batch)):
+            yield self._through(self.post.stages[1:], some)
+
+    def _segments(self, row: Row) -> Iterator[Row]:
+        plain: Any = {name: value for name, value in row.items() if name != DONE}
+        return self._timed("read", expand_step(self.stages["read"], "read", plain))
 
     def _through(self, names: Sequence[str], rows: list[Row]) -> list[Row]:
         for name in names:
@@ -161,27 +205,47 @@ class PoolWorker:
         so_far = self.worked.stage_seconds.get(name, 0.0)
         self.worked.stage_seconds[name] = so_far + time.perf_counter() - start
 
-    def _hopeless(self, row: Row) -> Row:
-        light: Any = {name: value for name, value in row.items() if name not in (*HEAVY, DONE)}
-        light["error"] = {
-            "stage": self.post.stages[0],
-            "message": f"its process ended {self.limits.max_row_attempts} times while it was in "
-            f"{' or '.join(self.post.stages)}: a crash, no memory, or more than "
-            f"{self.limits.row_timeout_s:g} s. Look at the file, or raise executor.row_timeout_s "
-            f"or executor.pools.{self.post.pool}.memory.",
-        }
-        failed: Row = light
-        return failed
-
     def _tell(self) -> None:
         """Keep what was done so far where the driver finds it, should this process die too."""
         self.worked.peak_rss_bytes = peak_rss()
         if self.table is not None:
             self.worked.ple_seconds = self.table.waited_seconds
             self.worked.ple_rows, self.worked.ple_bytes = self.table.asked, self.table.bytes
-        half = self.post.work / f".{self.name}"
+        half = self.post.work / f"{self.name}.half"
         half.write_text(json.dumps(asdict(self.worked)))
         half.replace(self.post.work / self.name)
+
+
+def row_done(row: Any) -> list[int]:
+    """The segments of a listed item that earlier runs have finished."""
+    done: list[int] = row[DONE]
+    return done
+
+
+@contextmanager
+def _starting(post: Post) -> Iterator[None]:
+    """Note that a process starts, until it has: one that always dies of it is not started for ever.
+
+    Raises:
+        SettingsError: the folder of the run is not the driver's.
+        RuntimeError: too many have died.
+    """
+    if not post.attempts.is_dir():
+        raise SettingsError(
+            f"'{post.folder}' on {platform.node()} is not the folder that the run was started in. "
+            "Give an output that all nodes share."
+        )
+    note = post.work / "starting"
+    most = post.job.executor.max_row_attempts * post.settings.max
+    if note.exists() and note.stat().st_size >= most:
+        raise RuntimeError(
+            f"{most} processes of pool {post.pool} have ended while they were starting: no memory "
+            f"for {' and '.join(post.stages)}, or a crash."
+        )
+    with note.open("ab") as file:
+        file.write(b".")
+    yield
+    note.unlink(missing_ok=True)
 
 
 def _stored_table(post: Post) -> "StoreTable | None":

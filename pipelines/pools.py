@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from gemma3n.errors import SettingsError
+from pipelines.boundary import check_columns
+from pipelines.path import settings_of, stage_class
 from pipelines.settings import PathJob, PoolSettings
 from stages.model import Load
 
@@ -20,6 +22,7 @@ class Post:
     job: PathJob
     load: Load
     folder: Path  # of the run
+    threads: int = 1  # of its model
 
     @property
     def settings(self) -> PoolSettings:
@@ -31,6 +34,11 @@ class Post:
     def work(self) -> Path:
         """Where the pool's processes keep notes."""
         return self.folder / WORK / self.pool
+
+    @property
+    def attempts(self) -> Path:
+        """Where they note which rows they have begun."""
+        return self.work / "attempts"
 
 
 def posts(job: PathJob, load: Load, folder: Path) -> Iterator[Post]:
@@ -47,7 +55,8 @@ def check_pools(job: PathJob) -> list[tuple[str, list[str]]]:
     """The pools that a job's path is cut into, each with its stages.
 
     Raises:
-        SettingsError: stages of a pool are no neighbours on the path, or one is in two pools.
+        SettingsError: stages of a pool are no neighbours on the path, one is in two pools, there
+            is none of that name, or one adds columns whose types it does not say.
     """
     names = [one.name for one in fields(job.executor.pools)]
     pool_of: dict[str, str] = {}
@@ -58,6 +67,8 @@ def check_pools(job: PathJob) -> list[tuple[str, list[str]]]:
                     f"executor.pools has stage '{stage}' in {pool_of[stage]} and in {name}. "
                     "Name it once."
                 )
+            if stage not in job.path:
+                stage_class(stage)  # refuses what there is not
             pool_of[stage] = name
     groups: list[tuple[str, list[str]]] = []
     for stage in job.path:
@@ -71,4 +82,6 @@ def check_pools(job: PathJob) -> list[tuple[str, list[str]]]:
             f"executor.pools.{twice} has stages that are no neighbours on the path {job.path}. "
             "Give a pool neighbours only."
         )
+    for stage in job.path:
+        check_columns(stage_class(stage), settings_of(job, stage_class(stage)))
     return groups

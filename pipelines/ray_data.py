@@ -6,11 +6,13 @@ that hang.
 """
 
 import logging
+import math
 import os
 import shutil
+import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
@@ -19,16 +21,17 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from gemma3n.device import resolve_device, resolve_precision
 from gemma3n.errors import SettingsError
 from pipelines.boundary import Boundary
-from pipelines.finished import Finished
+from pipelines.finished import Finished, Left
+from pipelines.mistakes import refused_elsewhere
 from pipelines.pool_worker import DONE, PoolWorker, boundary_of, worked
 from pipelines.pools import WORK, Post, posts
-from pipelines.progress import Summary, count_items, live_line, log_failures
+from pipelines.progress import Summary, live_line, log_failures
 from pipelines.settings import ExecutorSettings, PathJob
 from stages.model import Load
-from stages.source import STDIN, SourceSettings, list_items
-from stages.stdin_list import spooled
+from stages.source import list_items
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _LOG_S = 5.0  # between two lines of progress
+_TODO = "todo.arrow"  # what there is to do, a table a task
+_BLOCK = 32 * 2**20  # bytes that a task hands on together, about: a recording of hours is more
+_MODEL_POOLS = ("encode", "decode")
 
 
 class RayData:
@@ -55,83 +61,93 @@ class RayData:
     ) -> None:
         """Send every item of the source that is not finished along the path; see `Executor`."""
         start = time.perf_counter()
+        # What `auto` means is settled here, as it is in the run's fingerprint.
+        dtype = resolve_precision(load.precision, resolve_device(load.device))
+        load = replace(load, precision=str(dtype).removeprefix("torch."))
         pools = list(posts(job, load, folder.absolute()))
         items = finished.left(list_items(job.source, summary.skipped))
-        if next(items, None) is None:
+        first = next(items, None)
+        with live_line(summary) as show:
             begin()
-            summary.earlier = finished.items
-            return
-        with live_line(summary) as show, summary.timing("start"), _cluster(self.settings):
-            begin()
-            shutil.rmtree(folder / WORK, ignore_errors=True)
-            for post in pools:
-                post.work.mkdir(parents=True)
-            count_items(job.source, summary)
-            show()
-            self._go(pools, finished, summary, start, show)
-        for _ in items:  # what was moved in the source is known when all of it was listed
-            pass
-        summary.earlier = finished.items
-        shutil.rmtree(folder / WORK, ignore_errors=True)
+            if first is None:
+                summary.earlier = finished.items
+                return
+            try:
+                for post in pools:
+                    shutil.rmtree(post.work, ignore_errors=True)
+                    post.attempts.mkdir(parents=True)
+                todo = folder.absolute() / WORK / _TODO
+                with summary.timing("list"):
+                    tasks, count = _note(todo, boundary_of(pools[0]), self._in_tasks(first, items))
+                summary.earlier = finished.items
+                summary.total = summary.earlier + count
+                with _cluster(self.settings, pools, summary) as threads:
+                    show()
+                    pools = [replace(post, threads=threads(post)) for post in pools]
+                    with _plainly():
+                        self._go(_dataset(todo, tasks, pools), pools, count, summary, start, show)
+            finally:
+                _sum_up(pools, summary)
+                shutil.rmtree(folder / WORK, ignore_errors=True)
+
+    def _in_tasks(self, first: Left, others: Iterator[Left]) -> Iterator[list[Left]]:
+        yield [first, *islice(others, self.settings.items_a_task - 1)]
+        while some := list(islice(others, self.settings.items_a_task)):
+            yield some
 
     def _go(
         self,
+        results: "Dataset",
         pools: list[Post],
-        finished: Finished,
+        count: int,
         summary: Summary,
         start: float,
         show: Callable[[], None],
     ) -> None:
-        source = pools[0].job.source
-        if STDIN in source.path:
-            source = replace(source, stdin=spooled())
-        listed = partial(
-            _listed,
-            source,
-            boundary_of(pools[0]),
-            self.settings.items_a_task,
-            finished.parts,
-            finished.retry_failed,
-        )
         boundary, logged = boundary_of(pools[-1]), 0.0
-        results = _dataset(listed, pools, self.settings.items_a_task)
-        for table in results.iter_batches(
-            batch_size=None, batch_format="pyarrow", prefetch_batches=0
-        ):
+        came: set[int] = set()  # places of items that are done
+        tables = results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+        for table in tables:
             rows = boundary.to_rows(table)
-            summary.count(rows)
+            summary.count([row for row in rows if row["place"] not in came])
+            came.update(row["place"] for row in rows if row["last"])
             summary.seconds = time.perf_counter() - start
             log_failures(rows)
             if time.perf_counter() - logged > _LOG_S:
                 logged = time.perf_counter()
                 logger.info("%s", summary.progress())
             show()
-        for post in pools:
-            processes, did = worked(post)
-            summary.pools[post.pool] = {"processes": processes, **asdict(did)}
-            for name, seconds in did.stage_seconds.items():
-                summary.stage_seconds[name] = summary.stage_seconds.get(name, 0.0) + seconds
+        if lost := count - len(came):
+            raise RuntimeError(f"{lost} of {count} items went in and did not come out.")
 
 
-def _dataset(
-    listed: Callable[[], Iterator[pa.Table]], pools: list[Post], at_once: int
-) -> "Dataset":
+def _note(path: Path, boundary: Boundary, tasks: Iterable[list[Left]]) -> tuple[int, int]:
+    """Write what there is to do, where all nodes read it; how many tasks, and items, there are."""
+    written = items = 0
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, boundary.schema) as writer:
+        for task in tasks:
+            rows: list[Any] = [{**item.row, DONE: sorted(item.segments)} for item in task]
+            writer.write_table(boundary.to_arrow(rows))
+            written, items = written + 1, items + len(rows)
+    return written, items
+
+
+def _noted(path: Path, task: int) -> Iterator[pa.Table]:
+    """The items of one task: the same whenever it is asked for."""
+    with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
+        yield pa.Table.from_batches([reader.get_batch(task)])
+
+
+def _dataset(todo: Path, tasks: int, pools: list[Post]) -> "Dataset":
     """The whole path, lazily: nothing runs before its rows are asked for."""
-    import ray
     from ray.data import ActorPoolStrategy, DataContext, read_datasource
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # its own log of what it does is INFO
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    # The list on stdin is in a file of this machine.
-    here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-    data = read_datasource(
-        _listing(listed),
-        override_num_blocks=1,
-        num_cpus=0,
-        label_selector=here,
-    ).repartition(target_num_rows_per_block=at_once)
+    context.target_max_block_size = _BLOCK
+    data = read_datasource(_source(todo, tasks), override_num_blocks=tasks, num_cpus=0)
     for post in pools:
         pool = post.settings
         more: dict[str, Any] = {
@@ -153,70 +169,125 @@ def _dataset(
     return data
 
 
-def _listing(listed: Callable[[], Iterator[pa.Table]]) -> Any:
-    """One task that lists the source."""
+def _source(todo: Path, tasks: int) -> Any:
     from ray.data import Datasource
     from ray.data.block import BlockMetadata
     from ray.data.datasource import ReadTask
 
-    class Listing(Datasource):
+    unknown = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
+
+    class Todo(Datasource):
         def estimate_inmemory_data_size(self) -> int | None:
             return None
 
         def get_read_tasks(self, *_: Any, **__: Any) -> list[ReadTask]:
-            nothing_known = BlockMetadata(
-                num_rows=None, size_bytes=None, input_files=None, exec_stats=None
-            )
-            return [ReadTask(listed, nothing_known)]
+            return [ReadTask(partial(_noted, todo, task), unknown) for task in range(tasks)]
 
-    return Listing()  # type: ignore[no-untyped-call]
+    return Todo()  # type: ignore[no-untyped-call]
 
 
-def _listed(
-    source: SourceSettings,
-    boundary: Boundary,
-    at_once: int,
-    parts: Sequence[Path],
-    retry_failed: bool,
-) -> Iterator[pa.Table]:
-    """The items that are not finished: the same whenever it is called, whatever was done since.
-
-    Args:
-        source: to list.
-        boundary: of the rows.
-        at_once: items a table.
-        parts: results of earlier runs.
-        retry_failed: whether rows that failed are not finished.
-    """
-    with closing(Finished(parts, retry_failed)) as finished:
-        left = finished.left(list_items(source))
-        while some := list(islice(left, at_once)):
-            rows: list[Any] = [{**item.row, DONE: sorted(item.segments)} for item in some]
-            yield boundary.to_arrow(rows)
+def _sum_up(pools: list[Post], summary: Summary) -> None:
+    for post in pools:
+        processes, did = worked(post)
+        summary.pools[post.pool] = {"processes": processes, **asdict(did)}
+        for name, seconds in did.stage_seconds.items():
+            summary.stage_seconds[name] = summary.stage_seconds.get(name, 0.0) + seconds
 
 
 @contextmanager
-def _cluster(settings: ExecutorSettings) -> Iterator[None]:
-    """A Ray cluster: the caller's, a running one, or one of our own for as long as the block."""
+def _plainly() -> Iterator[None]:
+    """What a process of a pool raised, if it is for whoever ran the command or about its disk."""
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except RayError as error:
+        for line in str(error).splitlines():
+            if said := refused_elsewhere(line):
+                raise SettingsError(said) from error
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, OSError) and cause.errno is not None:
+                raise cause from error
+            cause = getattr(cause, "cause", None) or cause.__cause__
+        raise
+
+
+@contextmanager
+def _cluster(
+    settings: ExecutorSettings, pools: list[Post], summary: Summary
+) -> Iterator[Callable[[Post], int]]:
+    """A Ray cluster: the caller's, a running one, or one of our own for as long as the block.
+
+    Yields:
+        How many threads the model of a pool's processes gets.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine
+    with summary.timing("start"):
+        import ray
+
+        ours = not ray.is_initialized()
+        with _signals_kept():
+            if ours:
+                _start(settings, pools)
+        there: Any = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        _check_room(pools, there, is_fixed=ours and settings.address is None)
+    computing = sum(post.settings.max for post in pools if post.pool in _MODEL_POOLS)
+    share = (os.cpu_count() or 1) // max(1, computing) if ours and not settings.address else 1
+    try:
+        yield lambda post: max(share, math.ceil(post.settings.num_cpus), 1)
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _start(settings: ExecutorSettings, pools: list[Post]) -> None:
     import ray
 
-    if ray.is_initialized():
-        yield
-        return
     try:
         if settings.address is None:
-            # One core more than there are: Ray Data's own short tasks ask for a whole one.
-            cores = (os.cpu_count() or 1) + 1
+            # Cores are for placing only: a machine with fewer runs the pools as well, and slower.
+            needed = math.ceil(sum(post.settings.min * post.settings.num_cpus for post in pools))
+            cores = max(os.cpu_count() or 1, needed)
             ray.init("local", num_cpus=cores, include_dashboard=False, logging_level=logging.ERROR)
         else:
             ray.init(settings.address, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError) as error:
+    except (ConnectionError, ValueError, RuntimeError) as error:
         raise SettingsError(
-            f"executor.address={settings.address}: {error}. Give the address of a Ray cluster that "
-            "runs, as `ray status` shows it, or leave it out to start one here."
+            f"executor.address={settings.address}: {str(error).splitlines()[0]} Give the address "
+            "of a Ray cluster that runs the same versions, or leave it out to start one here."
         ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
+
+
+def _check_room(pools: list[Post], there: dict[str, float], is_fixed: bool) -> None:
+    """Say what the pools need that the cluster has not.
+
+    Raises:
+        SettingsError: and it never will, as it does not grow.
+    """
+    needed: dict[str, float] = {}
+    for post in pools:
+        pool = post.settings
+        own = {"CPU": pool.num_cpus, "GPU": pool.num_gpus, "memory": pool.memory}
+        for name, amount in {**own, **pool.resources}.items():
+            needed[name] = needed.get(name, 0.0) + pool.min * amount
+    for name, amount in needed.items():
+        if amount <= there.get(name, 0.0) or not amount:
+            continue
+        lack = (
+            f"the pools need {amount:g} {name} at the least, and the cluster has "
+            f"{there.get(name, 0.0):g}"
+        )
+        if is_fixed:
+            raise SettingsError(f"{lack}. Lower executor.pools.*, or give it a larger one.")
+        logger.warning("%s: they wait until nodes with more come", lack)
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray puts a handler of its own in the place of ours, which end a run in good order."""
+    kept = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for one, handler in kept.items():
+        with suppress(ValueError):  # not the main thread: nobody's handlers were changed
+            signal.signal(one, handler)

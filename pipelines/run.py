@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -31,7 +32,7 @@ from pipelines.lock import locked
 from pipelines.nested import nested_size
 from pipelines.output import writable
 from pipelines.path import check_path, check_prompt, language_note
-from pipelines.pools import check_pools
+from pipelines.pools import WORK, check_pools
 from pipelines.progress import Summary
 from pipelines.settings import ExecutorKind, ModelSettings, PathJob, PlePlacement, SourceJob
 from stages.media import Media
@@ -266,6 +267,7 @@ def anywhere(job: Job) -> Job:
 def clear_run(folder: Path) -> None:
     """Delete what a run wrote, and the folder itself if that was all it held."""
     clear_files(folder)
+    shutil.rmtree(folder / WORK, ignore_errors=True)
     for part in (folder / PARTS).glob("*part-*"):  # half-written ones too
         part.unlink()
     for name in _FILES:

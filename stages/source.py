@@ -17,7 +17,7 @@ from stages.media import Media, accepted, kind_of, read_as
 from stages.remote import is_glob, is_url, local, remote_files
 from stages.row import Row, light_row
 from stages.seen import Seen
-from stages.setting import fixed, setting
+from stages.setting import setting
 from stages.stamp import stamp_of
 from stages.stdin_list import listed_on_stdin
 
@@ -48,7 +48,6 @@ class SourceSettings:
     )
     max_hours: float = setting(24.0, "hours that one recording may last")
     fps: float = setting(1.0, "frames a second of a video, fewer where it is long")
-    stdin: str | None = fixed(None)  # file with what is meant by `-`, where that is not our own
     max_frames: int = setting(32, "frames of one video, fewer where the context holds fewer")
 
     def __post_init__(self) -> None:
@@ -127,7 +126,7 @@ def _rows(settings: SourceSettings, skipped: Counter[str]) -> Iterator[Row]:
     listed = Seen() if len(given) > 1 else None  # a file may be given itself and be in a folder
     for path in given:
         if path == STDIN:
-            for name in listed_on_stdin(settings.stdin):
+            for name in listed_on_stdin():
                 where = name if is_url(name) else os.path.normpath(name)
                 file = where if is_url(where) else str(Path(where).absolute())
                 yield _file_row(_readable(where), local(file), settings.media)

@@ -9,21 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def listed_on_stdin(copy: str | None = None) -> Iterator[str]:
-    """The paths, one a line; each name as the bytes that it is, empty lines left out.
-
-    Args:
-        copy: file with what another process had on its stdin, if that is meant.
-    """
-    with Path(copy or spooled()).open("rb") as lines:
+def listed_on_stdin() -> Iterator[str]:
+    """The paths, one a line; each name as the bytes that it is, empty lines left out."""
+    with Path(_spooled().name).open("rb") as lines:
         for line in lines:
             if name := line.rstrip(b"\r\n"):
                 yield os.fsdecode(name)
-
-
-def spooled() -> str:
-    """File with what this process had on its stdin."""
-    return _spooled().name
 
 
 @functools.cache

@@ -1,45 +1,67 @@
+import math
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from pipelines.attempts import Attempts
+from pipelines.attempts import Attempts, deadline
 from stages.row import Row, light_row
 
 A, B = light_row("a"), light_row("caf\udce9")
 
 
-def die(attempts: Attempts, *rows: Row) -> None:
+@pytest.fixture
+def attempts(tmp_path: Path) -> Attempts:
+    return Attempts(tmp_path, most=3)
+
+
+def die(attempts: Attempts, *rows: Row, alone: bool = False) -> None:
     """What a process leaves that dies at rows."""
-    with pytest.raises(SystemExit), attempts.touching(rows):
+    with pytest.raises(SystemExit), attempts.touching(rows, alone):
         raise SystemExit
 
 
-def test_what_is_finished_leaves_no_note(tmp_path: Path) -> None:
-    attempts = Attempts(tmp_path / "read", most=3)
+def test_what_is_finished_leaves_no_note(attempts: Attempts, tmp_path: Path) -> None:
     with attempts.touching([A, B]):
         assert attempts.begun([A, B]) == 1
         assert attempts.begun([A]) == 0
-    assert list((tmp_path / "read").iterdir()) == []
+    with attempts.touching([A], alone=True):
+        assert attempts.begun([A]) == 0
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_batch_that_ended_its_process_is_known_to_the_next(tmp_path: Path) -> None:
-    die(Attempts(tmp_path, most=3), A, B)
+def test_a_batch_that_ended_its_process_is_known_to_the_next(
+    attempts: Attempts, tmp_path: Path
+) -> None:
+    die(attempts, A, B)
     after = Attempts(tmp_path, most=3)
     assert after.begun([A, B]) == 1
     assert not after.is_hopeless(A)
+    after.forget([A, B])
+    assert after.begun([A, B]) == 0
 
 
 @pytest.mark.parametrize("most", [2, 3, 4])
-def test_a_row_is_touched_as_often_as_allowed_the_batch_included(tmp_path: Path, most: int) -> None:
+@pytest.mark.parametrize("batch", [[A, B], [B]])
+def test_a_row_is_touched_as_often_as_allowed_the_batch_included(
+    tmp_path: Path, most: int, batch: list[Row]
+) -> None:
     attempts, touched = Attempts(tmp_path, most), 1
-    die(attempts, A, B)
+    die(attempts, *batch)
     while not attempts.is_hopeless(B):
-        die(attempts, B)
+        die(attempts, B, alone=True)
         touched += 1
     assert touched == most
-    assert not attempts.is_hopeless(A)
+    assert attempts.is_hopeless(A) == (most == 1)
+
+
+def test_what_left_is_what_the_process_handed_on_that_came_furthest(attempts: Attempts) -> None:
+    assert attempts.left(A) == 0
+    for segments in (8, 3):
+        attempts.has_left(A, segments)
+    assert attempts.left(A) == 8
+    assert attempts.left(B) == 0
 
 
 HANGS = """
@@ -65,3 +87,8 @@ def test_a_row_that_hangs_ends_its_process_and_shows_where(what: str) -> None:
 def test_a_row_that_ends_in_time_ends_nothing() -> None:
     command = [sys.executable, "-c", HANGS.format("pass")]
     subprocess.run(command, check=True, timeout=30)
+
+
+def test_a_deadline_may_be_never() -> None:
+    with deadline(math.inf):
+        pass

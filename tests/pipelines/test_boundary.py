@@ -79,6 +79,15 @@ def test_no_rows_are_a_table_too() -> None:
     assert Boundary().to_rows(Boundary().to_arrow([])) == []
 
 
+def test_numbers_of_another_byte_order_are_the_same_numbers() -> None:
+    (row,) = Boundary().to_rows(Boundary().to_arrow([Row(waveforms=[np.array([1, 2], ">f4")])]))
+    assert row["waveforms"][0].tolist() == [1.0, 2.0]
+
+
+def test_a_row_without_columns_comes_back_without_any() -> None:
+    assert Boundary().to_rows(Boundary().to_arrow([Row(), Row(text="x")])) == [{}, {"text": "x"}]
+
+
 def test_arrays_come_out_without_a_copy_and_aligned() -> None:
     rows = [Row(mels=[np.ones((3, 128), np.float32)], pixels=[np.ones((3, 2, 2), np.uint8)])] * 2
     table = Boundary().to_arrow(rows)
@@ -109,7 +118,7 @@ def test_a_stage_of_ones_own_declares_its_columns() -> None:
     assert same([row], boundary.to_rows(boundary.to_arrow([row])))
 
 
-@pytest.mark.parametrize("kind", [dict[str, int], object, list[list[str]]])
+@pytest.mark.parametrize("kind", [dict[str, int], object, list[list[str]], int | str])
 def test_a_type_that_cannot_cross_is_refused(kind: Any) -> None:
     with pytest.raises(TypeError, match=r"cannot cross between processes; those of str, int"):
         codec(kind)

@@ -1,13 +1,15 @@
 """A process of a pool, without Ray: what it makes of batches, and what it leaves when it dies."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
-from gemma3n.errors import InputError
+from gemma3n.errors import InputError, SettingsError
 from pipelines.pool_worker import DONE, PoolWorker, boundary_of, worked
 from pipelines.pools import Post
 from pipelines.settings import PathJob
@@ -52,17 +54,23 @@ def passes(row: Row) -> None:
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., PoolWorker]:
     def make(batch: int = 2, attempts: int = 3, **stages: Stage) -> PoolWorker:
         monkeypatch.setattr("pipelines.pool_worker.build_stage", lambda name, *_: stages[name])
+        monkeypatch.setattr("pipelines.pool_worker.stage_class", lambda name: type(stages[name]))
         job = PathJob(job="test", path=list(stages))
         job.executor.max_row_attempts = attempts
         job.executor.pools.read.batch = batch
-        return PoolWorker(Post("read", tuple(stages), job, LOAD, tmp_path))
+        post = Post("read", tuple(stages), job, LOAD, tmp_path)
+        post.attempts.mkdir(parents=True, exist_ok=True)
+        return PoolWorker(post)
 
     return make
 
 
+def tables(worker: PoolWorker, rows: list[Any]) -> list[list[Row]]:
+    return list(map(worker.boundary.to_rows, worker(worker.boundary.to_arrow(rows))))
+
+
 def go(worker: PoolWorker, rows: list[Any]) -> list[Row]:
-    table = worker.boundary.to_arrow(rows)
-    return [row for made in worker(table) for row in worker.boundary.to_rows(made)]
+    return [row for made in tables(worker, rows) for row in made]
 
 
 def listed(*names: str) -> list[Any]:
@@ -81,16 +89,14 @@ def test_rows_go_through_the_stages_and_a_bad_one_is_marked(start: Any) -> None:
 
 
 def test_segments_leave_as_they_are_read_and_finished_ones_are_left_out(start: Any) -> None:
-    worker = start(read=Reads(passes), mel=Works(passes))
     rows: list[Any] = [{**light_row("a"), DONE: [1]}, *listed("b")]
-    tables = list(worker(worker.boundary.to_arrow(rows)))
-    assert [table.num_rows for table in tables] == [2, 2, 1]
-    made = [row for table in tables for row in worker.boundary.to_rows(table)]
-    assert [(row["item"], row["segment"]) for row in made] == [
-        *(("a", 0), ("a", 2)),
-        *(("b", 0), ("b", 1), ("b", 2)),
+    made = tables(start(read=Reads(passes), mel=Works(passes)), rows)
+    assert [[(row["item"], row["segment"]) for row in some] for some in made] == [
+        [("a", 0), ("a", 2)],
+        [("b", 0), ("b", 1)],
+        [("b", 2)],
     ]
-    assert all(DONE not in row for row in made)
+    assert all(DONE not in row for some in made for row in some)
 
 
 def test_a_row_that_ends_its_process_fails_alone_and_in_the_end(start: Any) -> None:
@@ -115,18 +121,110 @@ def test_a_row_that_ends_its_process_fails_alone_and_in_the_end(start: Any) -> N
     assert [row.get("text") for row in go(start(mel=Works(passes)), rows[:1])] == [None]
 
 
-def test_a_deadly_item_of_the_source_costs_the_others_nothing(start: Any) -> None:
-    def deadly(row: Row) -> None:
-        if row["item"] == "a":
+def deadly_at(item: str, segment: int) -> Callable[[Row], None]:
+    """Ends the process at a segment of an item."""
+    seen: Counter[str] = Counter()
+
+    def read(row: Row) -> None:
+        if row["item"] == item and seen[item] == segment:
             raise Crash
+        seen[row["item"]] += 1
+
+    return read
+
+
+def test_a_deadly_item_of_the_source_costs_the_others_nothing(start: Any) -> None:
+    for _ in range(3):
+        with pytest.raises(Crash):
+            go(start(read=Reads(deadly_at("a", 0))), listed("a", "b"))
+    failed, *others = go(start(read=Reads(deadly_at("a", 0))), listed("a", "b"))
+    assert failed["error"] is not None
+    assert (failed["item"], failed["segment"], failed["last"]) == ("a", 0, True)
+    assert [row["item"] for row in others] == ["b"] * 3
+
+
+@pytest.mark.parametrize("done", [[], [0]])
+def test_of_a_long_item_what_left_before_it_was_deadly_stays(start: Any, done: list[int]) -> None:
+    rows: list[Any] = [*listed("b"), {**light_row("a"), DONE: done}]
+    left: list[list[list[int]]] = []
+    for _ in range(4):
+        left.append([])
+        worker = start(read=Reads(deadly_at("a", 2)))
+        try:
+            for table in worker(worker.boundary.to_arrow(rows)):
+                left[-1].append([row["segment"] for row in worker.boundary.to_rows(table)])
+        except Crash:
+            continue
+        break
+    before = [[0, 1], [2]] if done else [[0, 1], [2], [0, 1]]
+    assert left[:3] == [before] * 3
+    assert left[3] == ([[0, 1], [2], [1]] if done else [*before, [2]])
+    last = worker.boundary.to_rows(table)[-1]
+    assert last["error"] is not None
+    assert (last["item"], last["segment"], last["last"]) == ("a", 1 if done else 2, True)
+
+
+def test_tables_are_the_same_after_a_death_as_without_one(start: Any) -> None:
+    def dies(row: Row) -> None:
+        if row["item"] == "c":
+            raise Crash
+
+    plain = [light_row(name) for name in "abcd"]
+    for stages, rows in (({"mel": Works}, plain), ({"read": Reads}, listed(*"abcd"))):
+        undisturbed = tables(start(**{name: kind(passes) for name, kind in stages.items()}), rows)
+        for _ in range(2):
+            with pytest.raises(Crash):
+                tables(start(**{name: kind(dies) for name, kind in stages.items()}), rows)
+        again = tables(start(**{name: kind(passes) for name, kind in stages.items()}), rows)
+        keys = [
+            [[(row["item"], row["segment"]) for row in some] for some in made]
+            for made in (undisturbed, again)
+        ]
+        assert keys[0] == keys[1]
+
+
+def test_a_row_that_failed_is_written_where_its_pool_writes(start: Any) -> None:
+    class Writes(Works):
+        sees_errors: ClassVar[bool] = True
+
+    written: list[str] = []
+    write = Writes(lambda row: written.append(row["item"]))
+
+    def deadly(row: Row) -> None:
+        raise Crash
 
     for _ in range(3):
         with pytest.raises(Crash):
-            go(start(read=Reads(deadly)), listed("a", "b"))
-    failed, *others = go(start(read=Reads(deadly)), listed("a", "b"))
+            go(start(check=Works(deadly), write=write), [light_row("a")])
+    (failed,) = go(start(check=Works(deadly), write=write), [light_row("a")])
     assert failed["error"] is not None
-    assert (failed["item"], failed["last"]) == ("a", True)
-    assert [row["item"] for row in others] == ["b"] * 3
+    assert written == ["a"]
+
+
+def test_processes_that_die_as_they_start_are_not_started_for_ever(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = start(mel=Works(passes))  # one that lives leaves no note
+
+    def crash(*_: Any) -> Stage:
+        raise Crash
+
+    monkeypatch.setattr("pipelines.pool_worker.build_stage", crash)
+    most = worker.limits.max_row_attempts * worker.post.settings.max
+    for _ in range(most):
+        with pytest.raises(Crash):
+            PoolWorker(worker.post)
+    with pytest.raises(RuntimeError, match=rf"{most} processes of pool read have ended while they"):
+        PoolWorker(worker.post)
+
+
+def test_a_node_that_does_not_share_the_folder_of_the_run_says_so(start: Any) -> None:
+    worker = start(mel=Works(passes))
+    elsewhere = replace(worker.post, folder=worker.post.folder / "other")
+    with pytest.raises(
+        SettingsError, match=r"other' on .* is not the folder that the run was start"
+    ):
+        PoolWorker(elsewhere)
 
 
 def test_what_all_processes_of_a_pool_did_is_summed_up(start: Any) -> None:

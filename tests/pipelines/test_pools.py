@@ -5,7 +5,9 @@ import pytest
 from gemma3n.errors import SettingsError
 from pipelines.pools import posts
 from pipelines.settings import ExecutorSettings, PathJob, PoolSettings, PoolsSettings
+from stages.mel import Mel, MelSettings
 from stages.model import Load
+from stages.row import Stage
 
 PATH = ["read", "mel", "resize", "encode", "fuse", "decode", "write"]
 
@@ -33,7 +35,10 @@ def test_a_pool_without_stages_on_the_path_is_not_there() -> None:
     ]
 
 
-def test_a_stage_of_ones_own_goes_to_the_pool_before_it_or_where_it_is_named() -> None:
+def test_a_stage_of_ones_own_goes_to_the_pool_before_it_or_where_it_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipelines.pools.stage_class", lambda name: Mel)
     path = ["read", "mel", "louder", "encode", "fuse", "decode", "check", "write"]
     assert cut(path)[0] == ("read", ("read", "mel", "louder"))
     assert cut(path)[2] == ("decode", ("fuse", "decode", "check"))
@@ -44,6 +49,30 @@ def test_a_stage_of_ones_own_goes_to_the_pool_before_it_or_where_it_is_named() -
 def test_a_stage_may_move_to_a_neighbour() -> None:
     moved = cut(PATH, read=PoolSettings(["read"]), encode=PoolSettings(["mel", "resize", "encode"]))
     assert moved[:2] == [("read", ("read",)), ("encode", ("mel", "resize", "encode"))]
+
+
+def test_a_stage_that_there_is_not_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"'encodr'; known are .*Did you mean 'encode'"):
+        cut(PATH, encode=PoolSettings(["encodr"]))
+
+
+def test_columns_that_cannot_cross_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Louder(Stage):
+        settings_type = MelSettings
+        adds = ("loudness",)
+
+    monkeypatch.setattr("pipelines.pools.stage_class", lambda name: Louder)
+    with pytest.raises(
+        SettingsError, match=r"stage Louder adds 'loudness' and does not say its ty"
+    ):
+        cut(["read"])
+    Louder.types = {"loudness": object}
+    with pytest.raises(
+        SettingsError, match=r"stage Louder, column 'loudness': values of type .*can"
+    ):
+        cut(["read"])
+    Louder.types = {"loudness": float}
+    assert cut(["read"]) == [("read", ("read",))]
 
 
 def test_stages_of_a_pool_are_neighbours_and_named_once() -> None:

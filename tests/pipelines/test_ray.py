@@ -148,7 +148,7 @@ def test_processes_that_die_by_chance_lose_and_repeat_nothing(tmp_path: Path, ru
     assert Counter(row["text"] for row in results(out)) == {"risk": 200}
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_is_ended_goes_on(tmp_path: Path, run: Any, sign: signal.Signals) -> None:
     out = tmp_path / "out"
     words = ["generate", rows(tmp_path, ["wait"] * 300), "-o", str(out), *OBEY]
@@ -158,12 +158,37 @@ def test_a_run_that_is_ended_goes_on(tmp_path: Path, run: Any, sign: signal.Sign
         assert process.poll() is None
         time.sleep(0.1)
     process.send_signal(sign)
-    assert process.wait(60) == (130 if sign is signal.SIGINT else -9)
+    assert process.wait(60) == (-9 if sign is signal.SIGKILL else 130)
+    assert (out / ".ray").exists() == (sign is signal.SIGKILL)
     assert run(*words).wait() == 0
     summary = json.loads((out / "summary.json").read_text())
     assert summary["earlier"] > 0
     assert summary["items"] + summary["earlier"] == 300
     assert Counter(row["text"] for row in results(out)) == {"wait": 300}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["executor.pools.decode.num_gpus=1"], "the pools need 1 GPU at the least, and the clus"),
+        (
+            ["executor.pools.read.resources={disk: 2}"],
+            "the pools need 2 disk at the least, and the",
+        ),
+        (["executor.address=127.0.0.1:1"], "executor.address=127.0.0.1:1: "),
+    ],
+)
+def test_what_the_cluster_never_has_is_refused(
+    tmp_path: Path, run: Any, words: list[str], message: str
+) -> None:
+    out = tmp_path / "out"
+    command = ["generate", rows(tmp_path, ["a"]), "-o", str(out), *OBEY, *words]
+    process = run(*command, stderr=subprocess.PIPE)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 2
+    assert message in said
+    assert "Traceback" not in said
+    assert not out.exists()
 
 
 def test_ple_rows_of_a_store_are_those_of_the_file(tmp_path: Path, run: Any) -> None:

@@ -52,19 +52,21 @@ class Attempts:
         """Take the note of a batch away whose rows were finished one by one."""
         self._note("batch", rows).unlink(missing_ok=True)
 
-    def has_left(self, row: Row, segments: int) -> None:
+    def has_left(self, item: str, segments: int) -> None:
         """Note that so many segments of an item were handed on: they cannot be taken back."""
-        if segments > self.left(row):
-            self._note("left", [row]).write_text(str(segments))
+        if segments > self.left(item):
+            self._path("left", item).write_text(str(segments))
 
-    def left(self, row: Row) -> int:
+    def left(self, item: str) -> int:
         """How many segments of an item were handed on, by the process that came furthest."""
-        note = self._note("left", [row])
+        note = self._path("left", item)
         return int(note.read_text() or 0) if note.exists() else 0
 
     def _note(self, kind: str, rows: Sequence[Row]) -> Path:
-        keys = "\n".join(f"{row['item']}\t{row['segment']}" for row in rows)
-        name = hashlib.sha256(keys.encode(errors="surrogatepass")).hexdigest()[:32]
+        return self._path(kind, "\n".join(f"{row['item']}\t{row['segment']}" for row in rows))
+
+    def _path(self, kind: str, what: str) -> Path:
+        name = hashlib.sha256(what.encode(errors="surrogatepass")).hexdigest()[:32]
         return self._folder / f"{name}.{kind}"
 
 

@@ -5,7 +5,7 @@ import platform
 import time
 import uuid
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
@@ -69,6 +69,7 @@ class PoolWorker:
             # Ray would let it see GPUs that it did not ask for.
             post = replace(post, load=replace(post.load, device="cpu"))
         self.post, self.limits = post, post.job.executor
+        self.reads = post.stages[0] == "read"
         with _starting(post):
             if {*post.stages} & {*_COMPUTING}:
                 import torch
@@ -93,48 +94,44 @@ class PoolWorker:
         self.worked.crossing_seconds += time.perf_counter() - start
         self.worked.bytes_in += table.nbytes
         self.worked.batches += 1
+        # Cut by number of rows alone, so that the tables are the same however often a process died
+        # before: by their number Ray knows which of a task it has already.
+        waiting: list[Row] = []
+        size = self.post.settings.batch
         for done in self._survived(rows):
-            self.worked.rows += len(done)
-            start = time.perf_counter()
-            made = self.boundary.to_arrow(done)
-            self.worked.crossing_seconds += time.perf_counter() - start
-            self.worked.bytes_out += made.nbytes
-            self._tell()
-            yield made
+            waiting += done
+            while len(waiting) >= size:
+                yield self._leaving(waiting[:size])
+                waiting = waiting[size:]
+        if waiting:
+            yield self._leaving(waiting)
+
+    def _leaving(self, rows: list[Row]) -> pa.Table:
+        start = time.perf_counter()
+        made = self.boundary.to_arrow(rows)
+        self.worked.crossing_seconds += time.perf_counter() - start
+        self.worked.rows += len(rows)
+        self.worked.bytes_out += made.nbytes
+        self._tell()
+        return made
 
     def _survived(self, rows: list[Row]) -> Iterator[list[Row]]:
-        """What becomes of rows; of those that ended a process before, one by one.
-
-        It comes out in the same tables however often a process died before: Ray goes by their
-        number to know which of them it has already.
-        """
+        """What becomes of rows; of those that ended a process before, one by one."""
         if not self.attempts.begun(rows):
             with self.attempts.touching(rows):
                 yield from self._in_time(self._run(rows))
             return
-        together: list[Row] = []
         for row in rows:
             if self.attempts.is_hopeless(row):
-                together += yield from self._apart(self._given_up(row))
+                yield from self._given_up(row)
             else:
                 with self.attempts.touching([row], alone=True):
-                    together += yield from self._apart(self._in_time(self._run([row])))
-        if together:
-            yield together
+                    yield from self._in_time(self._run([row]))
         self.attempts.forget(rows)
-
-    def _apart(self, made: Iterator[list[Row]]) -> Generator[list[Row], None, list[Row]]:
-        """What becomes of one row of a batch: items leave by themselves, as in `_run`."""
-        if self.post.stages[0] != "read":
-            return list(chain.from_iterable(made))
-        yield from made
-        return []
 
     def _given_up(self, row: Row) -> Iterator[list[Row]]:
         """A row as it has failed; of an item, what was handed on of it comes before."""
-        plain: Any = {name: value for name, value in row.items() if name not in (*HEAVY, DONE)}
-        left = self.attempts.left(row)
-        failed: Row = plain | {"segment": left or row["segment"], "last": True}
+        failed: Any = {name: value for name, value in row.items() if name not in (*HEAVY, DONE)}
         failed["error"] = {
             "stage": self.post.stages[0],
             "message": f"its process ended {self.limits.max_row_attempts} times while it was in "
@@ -142,11 +139,12 @@ class PoolWorker:
             f"{self.limits.row_timeout_s:g} s. Look at the file, give the machine more memory, or "
             "raise executor.row_timeout_s.",
         }
-        if self.post.stages[0] != "read":
+        if not self.reads:
             yield self._through(self.post.stages, [failed])
             return
+        failed["segment"] = left = self.attempts.left(row["item"])
         made = chain(self._first(row, left), [failed])
-        yield from self._grouped(not_yet(made, frozenset(row_done(row))))
+        yield from self._grouped(not_yet(made, _done(row)))
 
     def _first(self, row: Row, count: int) -> Iterator[Row]:
         """The first segments of an item; the next one, which may be deadly, is not even begun."""
@@ -167,17 +165,17 @@ class PoolWorker:
             yield done
 
     def _run(self, rows: list[Row]) -> Iterator[list[Row]]:
-        if self.post.stages[0] != "read":
+        if not self.reads:
             yield self._through(self.post.stages, rows)
             return
-        for row in rows:  # a recording of hours leaves as it comes
-            for some in self._grouped(not_yet(self._segments(row), frozenset(row_done(row)))):
-                yield some
-                if not some[-1]["last"]:
-                    self.attempts.has_left(row, some[-1]["segment"] + 1)
+        segments = (not_yet(self._segments(row), _done(row)) for row in rows)
+        for some in self._grouped(chain.from_iterable(segments)):
+            yield some
+            if not (latest := some[-1])["last"]:
+                self.attempts.has_left(latest["item"], latest["segment"] + 1)
 
     def _grouped(self, rows: Iterator[Row]) -> Iterator[list[Row]]:
-        """The segments of one item through what comes after `read`, some at a time."""
+        """Segments through what comes after `read`, some at a time, as they are read."""
         while some := list(islice(rows, self.post.settings.batch)):
             yield self._through(self.post.stages[1:], some)
 
@@ -216,10 +214,9 @@ class PoolWorker:
         half.replace(self.post.work / self.name)
 
 
-def row_done(row: Any) -> list[int]:
+def _done(row: Any) -> frozenset[int]:
     """The segments of a listed item that earlier runs have finished."""
-    done: list[int] = row[DONE]
-    return done
+    return frozenset(row[DONE])
 
 
 @contextmanager

@@ -57,11 +57,11 @@ def test_a_row_is_touched_as_often_as_allowed_the_batch_included(
 
 
 def test_what_left_is_what_the_process_handed_on_that_came_furthest(attempts: Attempts) -> None:
-    assert attempts.left(A) == 0
+    assert attempts.left("a") == 0
     for segments in (8, 3):
-        attempts.has_left(A, segments)
-    assert attempts.left(A) == 8
-    assert attempts.left(B) == 0
+        attempts.has_left("a", segments)
+    assert attempts.left("a") == 8
+    assert attempts.left("b") == 0
 
 
 HANGS = """

@@ -32,14 +32,19 @@ class Works(Stage):
 
 
 class Reads(Works):
-    """Makes three segments of an item, unless the work refuses."""
+    """Makes segments of an item, unless the work refuses."""
 
     expands: ClassVar[bool] = True
 
+    def __init__(self, work: Callable[[Row], Any], segments: int = 3) -> None:
+        super().__init__(work)
+        self.segments = segments
+
     def expand(self, row: Row) -> Iterator[Row]:
-        for segment in range(3):
+        for segment in range(self.segments):
             self.work(row)
-            yield row | Row(segment=segment, last=segment == 2, waveforms=[np.ones(4, np.float32)])
+            made = Row(segment=segment, last=segment + 1 == self.segments)
+            yield row | made | Row(waveforms=[np.ones(4, np.float32)])
 
 
 class Crash(BaseException):
@@ -143,25 +148,43 @@ def test_a_deadly_item_of_the_source_costs_the_others_nothing(start: Any) -> Non
     assert [row["item"] for row in others] == ["b"] * 3
 
 
-@pytest.mark.parametrize("done", [[], [0]])
-def test_of_a_long_item_what_left_before_it_was_deadly_stays(start: Any, done: list[int]) -> None:
+@pytest.mark.parametrize(("done", "failed"), [([], 2), ([1], 3), ([0], 2)])
+def test_of_a_long_item_what_left_before_it_was_deadly_stays(
+    start: Any, done: list[int], failed: int
+) -> None:
+    # Of a its third segment is deadly, or with one done before its fourth.
+    deadly = 3 if done == [1] else 2
     rows: list[Any] = [*listed("b"), {**light_row("a"), DONE: done}]
-    left: list[list[list[int]]] = []
     for _ in range(4):
-        left.append([])
-        worker = start(read=Reads(deadly_at("a", 2)))
+        left: list[Row] = []
+        worker = start(read=Reads(deadly_at("a", deadly), segments=5), batch=1)
         try:
             for table in worker(worker.boundary.to_arrow(rows)):
-                left[-1].append([row["segment"] for row in worker.boundary.to_rows(table)])
+                left += worker.boundary.to_rows(table)
         except Crash:
+            handed_on = list(left)
             continue
-        break
-    before = [[0, 1], [2]] if done else [[0, 1], [2], [0, 1]]
-    assert left[:3] == [before] * 3
-    assert left[3] == ([[0, 1], [2], [1]] if done else [*before, [2]])
-    last = worker.boundary.to_rows(table)[-1]
-    assert last["error"] is not None
-    assert (last["item"], last["segment"], last["last"]) == ("a", 1 if done else 2, True)
+    keys = [[(row["item"], row["segment"]) for row in some] for some in (handed_on, left)]
+    assert keys[1][:-1] == keys[0]
+    assert left[-1]["error"] is not None
+    assert (left[-1]["item"], left[-1]["segment"], left[-1]["last"]) == ("a", failed, True)
+
+
+def test_a_deadly_segment_in_the_midst_is_not_the_last(start: Any) -> None:
+    def deadly(row: Row) -> None:
+        if row["segment"] == 1:
+            raise Crash
+
+    rows = [light_row("a") | Row(segment=n, last=n == 2) for n in range(3)]
+    for _ in range(3):
+        with pytest.raises(Crash):
+            go(start(mel=Works(deadly), batch=3), rows)
+    done = go(start(mel=Works(deadly), batch=3), rows)
+    assert [(row["segment"], row["last"], bool(row["error"])) for row in done] == [
+        (0, False, False),
+        (1, False, True),
+        (2, True, False),
+    ]
 
 
 def test_tables_are_the_same_after_a_death_as_without_one(start: Any) -> None:

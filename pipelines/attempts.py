@@ -48,10 +48,6 @@ class Attempts:
         yield
         note.unlink(missing_ok=True)
 
-    def forget(self, rows: Sequence[Row]) -> None:
-        """Take the note of a batch away whose rows were finished one by one."""
-        self._note("batch", rows).unlink(missing_ok=True)
-
     def has_left(self, item: str, segments: int) -> None:
         """Note that so many segments of an item were handed on: they cannot be taken back."""
         if segments > self.left(item):

@@ -67,10 +67,12 @@ def not_yet(rows: Iterable[Row], done: frozenset[int]) -> Iterator[Row]:
     An error among those is kept: it says that there is no more to come, and takes the number of
     the first segment that there is not.
     """
+    gone = set(done)
     for row in rows:
         if row["segment"] not in done:
+            gone.add(row["segment"])
             yield row
         elif row.get("error"):
-            row["segment"] = next(n for n in range(len(done) + 1) if n not in done)
+            row["segment"] = next(n for n in range(len(gone) + 1) if n not in gone)
             row["last"] = True
             yield row

@@ -1,11 +1,11 @@
 """The PLE table as Ray actors, shards of the vocabulary: any number of decoders ask them for rows.
 
-A shard is found by its name. One that has died is made anew by whoever asks first, so that neither
-the order of deaths nor the place of the driver matters, and several jobs share a store.
+A shard is found by its name, and several jobs share a store. The driver that made it holds it; one
+that has died with its driver is made anew by whoever asks first.
 """
 
-import hashlib
 import logging
+import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +15,17 @@ import torch
 from torch import Tensor
 
 from gemma3n.checkpoint import Checkpoint
+from gemma3n.errors import SettingsError
 from gemma3n.named import checkpoint_folder
 from gemma3n.text.ple import FileTable
 from gemma3n.weights import file_table
+from pipelines.fingerprint import checkpoint_digest
 from pipelines.settings import PathJob, PoolSettings
 
 logger = logging.getLogger(__name__)
 
 NAMESPACE = "gemma3n"
-_TRIES, _FIRST_WAIT_S = 8, 0.1  # each wait is twice the one before: 25 s in all
+_TRIES, _FIRST_WAIT_S = 9, 0.1  # each wait is twice the one before: 25 s in all
 
 
 @dataclass(frozen=True)
@@ -31,22 +33,23 @@ class Store:
     """Where a store's shards are found, and how they are made."""
 
     folder: str  # or name, of the checkpoint, as each node finds it
+    digest: str  # of what is in it
     shards: int
-    pool: PoolSettings
+    pool: PoolSettings  # of whoever is first to make a shard
 
     @classmethod
     def of(cls, job: PathJob, folder: str) -> "Store":
         """The store that a job asks."""
-        return cls(folder, job.ple.shards, job.executor.pools.ple)
+        digest = checkpoint_digest(checkpoint_folder(folder))
+        return cls(folder, digest, job.ple.shards, job.executor.pools.ple)
 
     def shard(self, number: int) -> Any:
         """One of its shards, made if there is none."""
         import ray
 
-        digest = hashlib.sha256(f"{self.folder} {self.shards}".encode()).hexdigest()[:16]
         pool = self.pool
         made = ray.remote(_Shard).options(
-            name=f"ple-{digest}-{number}",
+            name=f"ple-{self.digest[:16]}-{number}-of-{self.shards}",
             namespace=NAMESPACE,
             get_if_exists=True,
             num_cpus=pool.num_cpus,
@@ -56,16 +59,22 @@ class Store:
             label_selector=pool.labels or None,
             scheduling_strategy="SPREAD",
             max_restarts=-1,
+            max_task_retries=-1,
             max_concurrency=4,
         )
-        shard: Any = made.remote(self.folder)
+        shard: Any = made.remote(self.folder, self.digest)
         return shard
 
 
 class _Shard:
     """Answers for its part of the vocabulary: rows that nobody asks it for it never reads."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, digest: str) -> None:
+        if checkpoint_digest(checkpoint_folder(folder)) != digest:
+            raise SettingsError(
+                f"'{folder}' on {platform.node()} holds another checkpoint than where the job "
+                "decodes. Give all nodes the same."
+            )
         self.table = _table(folder)
 
     def rows(self, token_ids: Any, layers: list[int]) -> Any:
@@ -89,6 +98,7 @@ class StoreTable:
         """
         self._store = store
         self._shards = [store.shard(number) for number in range(store.shards)]
+        self._earlier: list[Any] = []
         table = _table(store.folder)  # only its header is read
         self._dtype, self._ple = table.dtype, table.shape[1]
         self.asked = self.bytes = 0  # rows, and what they weigh
@@ -118,18 +128,20 @@ class StoreTable:
     def _answer(self, number: int, answer: Any, ids: Tensor, layers: Sequence[int]) -> Tensor:
         """What a shard says; one that has died is found anew, and asked again."""
         import ray
-        from ray.exceptions import RayActorError
+        from ray.exceptions import ObjectLostError, RayActorError
 
         for attempt in range(_TRIES):
             try:
                 found = torch.tensor(ray.get(answer))
                 return found.view(self._dtype).view(len(ids), len(layers), self._ple)
-            except RayActorError as error:
+            except (RayActorError, ObjectLostError) as error:
                 if attempt == _TRIES - 1:
                     raise
                 why = str(error).partition("\n")[0]
                 logger.warning("PLE shard %d is asked again: %s", number, why)
                 time.sleep(_FIRST_WAIT_S * 2**attempt)
+                # The earlier handle is kept: with the last one that made it, a shard ends.
+                self._earlier.append(self._shards[number])
                 self._shards[number] = self._store.shard(number)
                 answer = self._ask(number, ids, layers)
         raise AssertionError

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -95,16 +96,19 @@ class PoolWorker:
         self.worked.bytes_in += table.nbytes
         self.worked.batches += 1
         # Cut by number of rows alone, so that the tables are the same however often a process died
-        # before: by their number Ray knows which of a task it has already.
+        # before: Ray, which joins them to blocks by their bytes, knows by the number of a block
+        # which of a task it has already.
         waiting: list[Row] = []
         size = self.post.settings.batch
-        for done in self._survived(rows):
-            waiting += done
-            while len(waiting) >= size:
-                yield self._leaving(waiting[:size])
-                waiting = waiting[size:]
-        if waiting:
-            yield self._leaving(waiting)
+        again = self.attempts.begun(rows)
+        with self.attempts.touching(rows):
+            for done in self._one_by_one(rows) if again else self._in_time(self._run(rows)):
+                waiting += done
+                while len(waiting) >= size:
+                    yield self._leaving(waiting[:size])
+                    waiting = waiting[size:]
+            if waiting:
+                yield self._leaving(waiting)
 
     def _leaving(self, rows: list[Row]) -> pa.Table:
         start = time.perf_counter()
@@ -115,19 +119,14 @@ class PoolWorker:
         self._tell()
         return made
 
-    def _survived(self, rows: list[Row]) -> Iterator[list[Row]]:
-        """What becomes of rows; of those that ended a process before, one by one."""
-        if not self.attempts.begun(rows):
-            with self.attempts.touching(rows):
-                yield from self._in_time(self._run(rows))
-            return
+    def _one_by_one(self, rows: list[Row]) -> Iterator[list[Row]]:
+        """What becomes of rows that have ended a process before."""
         for row in rows:
             if self.attempts.is_hopeless(row):
-                yield from self._given_up(row)
+                yield from self._in_time(self._given_up(row))
             else:
                 with self.attempts.touching([row], alone=True):
                     yield from self._in_time(self._run([row]))
-        self.attempts.forget(rows)
 
     def _given_up(self, row: Row) -> Iterator[list[Row]]:
         """A row as it has failed; of an item, what was handed on of it comes before."""
@@ -219,6 +218,14 @@ def _done(row: Any) -> frozenset[int]:
     return frozenset(row[DONE])
 
 
+def not_shared(folder: Path) -> SettingsError:
+    """What is wrong where a process does not find the driver's files."""
+    return SettingsError(
+        f"'{folder}' on {platform.node()} is not the folder that the run was started in. Give an "
+        "output that all nodes share."
+    )
+
+
 @contextmanager
 def _starting(post: Post) -> Iterator[None]:
     """Note that a process starts, until it has: one that always dies of it is not started for ever.
@@ -228,10 +235,7 @@ def _starting(post: Post) -> Iterator[None]:
         RuntimeError: too many have died.
     """
     if not post.attempts.is_dir():
-        raise SettingsError(
-            f"'{post.folder}' on {platform.node()} is not the folder that the run was started in. "
-            "Give an output that all nodes share."
-        )
+        raise not_shared(post.folder)
     note = post.work / "starting"
     most = post.job.executor.max_row_attempts * post.settings.max
     if note.exists() and note.stat().st_size >= most:

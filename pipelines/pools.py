@@ -1,5 +1,6 @@
 """The path cut into pools: which stages share a process, and what each pool is told."""
 
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,6 +23,7 @@ class Post:
     job: PathJob
     load: Load
     folder: Path  # of the run
+    run: str  # name of this run of it, of which processes of an earlier one know nothing
     threads: int = 1  # of its model
 
     @property
@@ -33,7 +35,7 @@ class Post:
     @property
     def work(self) -> Path:
         """Where the pool's processes keep notes."""
-        return self.folder / WORK / self.pool
+        return self.folder / WORK / self.run / self.pool
 
     @property
     def attempts(self) -> Path:
@@ -47,8 +49,9 @@ def posts(job: PathJob, load: Load, folder: Path) -> Iterator[Post]:
     Raises:
         SettingsError: see `check_pools`.
     """
+    run = uuid.uuid4().hex[:8]
     for pool, stages in check_pools(job):
-        yield Post(pool, tuple(stages), job, load, folder)
+        yield Post(pool, tuple(stages), job, load, folder, run)
 
 
 def check_pools(job: PathJob) -> list[tuple[str, list[str]]]:

@@ -26,6 +26,7 @@ class Summary:
     total: int | None = None  # items of the source, once they are counted
     rows: int = 0  # segments of items
     failed: int = 0  # rows
+    lost: int = 0  # items of the source that are not done at the end of `executor=ray`
     skipped: Counter[str] = field(default_factory=Counter)  # files of other kinds, by extension
     audio_seconds: float = 0.0
     images: int = 0

@@ -12,7 +12,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
@@ -24,12 +24,13 @@ import pyarrow as pa
 from gemma3n.device import resolve_device, resolve_precision
 from gemma3n.errors import SettingsError
 from pipelines.boundary import Boundary
+from pipelines.committed import part_files
 from pipelines.finished import Finished, Left
 from pipelines.mistakes import refused_elsewhere
-from pipelines.pool_worker import DONE, PoolWorker, boundary_of, worked
+from pipelines.pool_worker import DONE, PoolWorker, boundary_of, not_shared, worked
 from pipelines.pools import WORK, Post, posts
 from pipelines.progress import Summary, live_line, log_failures
-from pipelines.settings import ExecutorSettings, PathJob
+from pipelines.settings import ExecutorSettings, PathJob, PlePlacement, PoolSettings
 from stages.model import Load
 from stages.source import list_items
 
@@ -67,28 +68,29 @@ class RayData:
         pools = list(posts(job, load, folder.absolute()))
         items = finished.left(list_items(job.source, summary.skipped))
         first = next(items, None)
-        with live_line(summary) as show:
+        if first is None:
             begin()
-            if first is None:
-                summary.earlier = finished.items
-                return
+            summary.earlier = finished.items
+            return
+        with live_line(summary) as show, _cluster(self.settings, pools, summary) as threads:
+            begin()
             try:
                 for post in pools:
-                    shutil.rmtree(post.work, ignore_errors=True)
                     post.attempts.mkdir(parents=True)
-                todo = folder.absolute() / WORK / _TODO
+                todo = pools[0].work.parent / _TODO
                 with summary.timing("list"):
                     tasks, count = _note(todo, boundary_of(pools[0]), self._in_tasks(first, items))
                 summary.earlier = finished.items
                 summary.total = summary.earlier + count
-                with _cluster(self.settings, pools, summary) as threads:
-                    show()
-                    pools = [replace(post, threads=threads(post)) for post in pools]
-                    with _plainly():
-                        self._go(_dataset(todo, tasks, pools), pools, count, summary, start, show)
+                show()
+                pools = [replace(post, threads=threads(post)) for post in pools]
+                with _plainly(), _stored(job, load):
+                    self._go(_dataset(todo, tasks, pools), pools, count, summary, start, show)
             finally:
                 _sum_up(pools, summary)
                 shutil.rmtree(folder / WORK, ignore_errors=True)
+        with closing(Finished(part_files(folder), retry_failed=False)) as after:
+            summary.lost = sum(1 for _ in after.left(list_items(job.source)))
 
     def _in_tasks(self, first: Left, others: Iterator[Left]) -> Iterator[list[Left]]:
         yield [first, *islice(others, self.settings.items_a_task - 1)]
@@ -134,6 +136,8 @@ def _note(path: Path, boundary: Boundary, tasks: Iterable[list[Left]]) -> tuple[
 
 def _noted(path: Path, task: int) -> Iterator[pa.Table]:
     """The items of one task: the same whenever it is asked for."""
+    if not path.exists():
+        raise not_shared(path.parent)
     with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
         yield pa.Table.from_batches([reader.get_batch(task)])
 
@@ -223,22 +227,34 @@ def _cluster(
         How many threads the model of a pool's processes gets.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine
-    with summary.timing("start"):
-        import ray
+    import ray
 
-        ours = not ray.is_initialized()
-        with _signals_kept():
-            if ours:
-                _start(settings, pools)
-        there: Any = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        _check_room(pools, there, is_fixed=ours and settings.address is None)
-    computing = sum(post.settings.max for post in pools if post.pool in _MODEL_POOLS)
-    share = (os.cpu_count() or 1) // max(1, computing) if ours and not settings.address else 1
+    ours = not ray.is_initialized()
     try:
+        with summary.timing("start"):
+            if ours:
+                with _signals_kept():
+                    _start(settings, pools)
+            _check_room(pools, is_fixed=ours and settings.address is None)
+        computing = sum(post.settings.max for post in pools if post.pool in _MODEL_POOLS)
+        share = (os.cpu_count() or 1) // max(1, computing) if ours and not settings.address else 1
         yield lambda post: max(share, math.ceil(post.settings.num_cpus), 1)
     finally:
         if ours:
             ray.shutdown()
+
+
+@contextmanager
+def _stored(job: PathJob, load: Load) -> Iterator[None]:
+    """The shards of `ple=store`, if that is asked for: they stay as long as somebody holds them."""
+    shards = []
+    if job.ple.placement is PlePlacement.store:
+        from pipelines.ple_store import Store
+
+        store = Store.of(job, load.folder)
+        shards = [store.shard(number) for number in range(store.shards)]
+    yield
+    del shards
 
 
 def _start(settings: ExecutorSettings, pools: list[Post]) -> None:
@@ -247,8 +263,8 @@ def _start(settings: ExecutorSettings, pools: list[Post]) -> None:
     try:
         if settings.address is None:
             # Cores are for placing only: a machine with fewer runs the pools as well, and slower.
-            needed = math.ceil(sum(post.settings.min * post.settings.num_cpus for post in pools))
-            cores = max(os.cpu_count() or 1, needed)
+            needed = sum(count * pool.num_cpus for count, pool in _wanted(pools))
+            cores = max(os.cpu_count() or 1, math.ceil(needed))
             ray.init("local", num_cpus=cores, include_dashboard=False, logging_level=logging.ERROR)
         else:
             ray.init(settings.address, logging_level=logging.ERROR)
@@ -259,35 +275,51 @@ def _start(settings: ExecutorSettings, pools: list[Post]) -> None:
         ) from error
 
 
-def _check_room(pools: list[Post], there: dict[str, float], is_fixed: bool) -> None:
+def _wanted(pools: list[Post]) -> Iterator[tuple[int, PoolSettings]]:
+    """How many actors of which kind there must be."""
+    for post in pools:
+        yield post.settings.min, post.settings
+    job = pools[0].job
+    if job.ple.placement is PlePlacement.store:
+        yield job.ple.shards, job.executor.pools.ple
+
+
+def _check_room(pools: list[Post], is_fixed: bool) -> None:
     """Say what the pools need that the cluster has not.
 
     Raises:
         SettingsError: and it never will, as it does not grow.
     """
+    import ray
+
+    there: Any = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    nodes = [node["Labels"] for node in ray.nodes()]  # type: ignore[no-untyped-call]
     needed: dict[str, float] = {}
-    for post in pools:
-        pool = post.settings
+    lacking = []
+    for count, pool in _wanted(pools):
         own = {"CPU": pool.num_cpus, "GPU": pool.num_gpus, "memory": pool.memory}
         for name, amount in {**own, **pool.resources}.items():
-            needed[name] = needed.get(name, 0.0) + pool.min * amount
+            needed[name] = needed.get(name, 0.0) + count * amount
+        if not any(pool.labels.items() <= labels.items() for labels in nodes):
+            lacking.append(f"a pool needs a node with labels {pool.labels}, and there is none")
     for name, amount in needed.items():
-        if amount <= there.get(name, 0.0) or not amount:
-            continue
-        lack = (
-            f"the pools need {amount:g} {name} at the least, and the cluster has "
-            f"{there.get(name, 0.0):g}"
-        )
+        if amount > (has := there.get(name, 0.0)):
+            lacking.append(
+                f"the pools need {amount:g} {name} at the least, and the cluster has {has:g}"
+            )
+    for lack in lacking:
         if is_fixed:
-            raise SettingsError(f"{lack}. Lower executor.pools.*, or give it a larger one.")
-        logger.warning("%s: they wait until nodes with more come", lack)
+            raise SettingsError(f"{lack}. Change executor.pools.*, or give it another cluster.")
+        logger.warning("%s: they wait until it comes", lack)
 
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
     """Ray puts a handler of its own in the place of ours, which end a run in good order."""
     kept = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for one, handler in kept.items():
-        with suppress(ValueError):  # not the main thread: nobody's handlers were changed
-            signal.signal(one, handler)
+    try:
+        yield
+    finally:
+        for one, handler in kept.items():
+            with suppress(ValueError, TypeError):  # not the main thread, or not Python's
+                signal.signal(one, handler)

@@ -197,6 +197,12 @@ def _execute(
     if failed:
         logger.warning("%d rows failed; %s says why", failed, folder / FAILURES)
         code = code or ROWS_FAILED
+    if summary.lost:
+        logger.error(
+            "%d items are not done: new since the run began, or lost; %s does them",
+            *(summary.lost, again),
+        )
+        code = code or ROWS_FAILED
     if code == INTERRUPTED:
         logger.warning(
             "interrupted; the %d items that were done are kept, and %s goes on",

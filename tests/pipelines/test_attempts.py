@@ -38,8 +38,6 @@ def test_a_batch_that_ended_its_process_is_known_to_the_next(
     after = Attempts(tmp_path, most=3)
     assert after.begun([A, B]) == 1
     assert not after.is_hopeless(A)
-    after.forget([A, B])
-    assert after.begun([A, B]) == 0
 
 
 @pytest.mark.parametrize("most", [2, 3, 4])

@@ -175,6 +175,7 @@ def test_a_run_that_is_ended_goes_on(tmp_path: Path, run: Any, sign: signal.Sign
             ["executor.pools.read.resources={disk: 2}"],
             "the pools need 2 disk at the least, and the",
         ),
+        (["executor.pools.read.labels={disk: fast}"], "a pool needs a node with labels {'disk': "),
         (["executor.address=127.0.0.1:1"], "executor.address=127.0.0.1:1: "),
     ],
 )
@@ -182,13 +183,15 @@ def test_what_the_cluster_never_has_is_refused(
     tmp_path: Path, run: Any, words: list[str], message: str
 ) -> None:
     out = tmp_path / "out"
-    command = ["generate", rows(tmp_path, ["a"]), "-o", str(out), *OBEY, *words]
-    process = run(*command, stderr=subprocess.PIPE)
+    job = ["generate", rows(tmp_path, ["a"]), "-o", str(out)]
+    local = [word for word in OBEY if not word.startswith("executor")]
+    assert run(*job, *local).wait() == 0
+    process = run(*job, *OBEY, *words, "fresh=true", stderr=subprocess.PIPE)
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 2
     assert message in said
     assert "Traceback" not in said
-    assert not out.exists()
+    assert len(results(out)) == 1
 
 
 def test_ple_rows_of_a_store_are_those_of_the_file(tmp_path: Path, run: Any) -> None:

@@ -176,7 +176,6 @@ def test_a_run_that_is_ended_goes_on(tmp_path: Path, run: Any, sign: signal.Sign
             "the pools need 2 disk at the least, and the",
         ),
         (["executor.pools.read.labels={disk: fast}"], "a pool needs a node with labels {'disk': "),
-        (["executor.address=127.0.0.1:1"], "executor.address=127.0.0.1:1: "),
     ],
 )
 def test_what_the_cluster_never_has_is_refused(

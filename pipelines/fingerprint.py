@@ -39,8 +39,6 @@ def fingerprint(job: PathJob, load: Load) -> dict[str, Any]:
     """
     import yaml
 
-    from gemma3n.device import resolve_device, resolve_precision
-
     bring_weights(load.folder, load.parts)
     left_out = {*_GROUPS_LEFT_OUT, *unused_groups(job.path)}
     settings = {
@@ -48,14 +46,21 @@ def fingerprint(job: PathJob, load: Load) -> dict[str, Any]:
         for name, value in flat(yaml.safe_load(to_yaml(job))).items()
         if name not in _LEFT_OUT and name.partition(".")[0] not in left_out
     }
-    dtype = resolve_precision(load.precision, resolve_device(load.device))
     return {
         "checkpoint": checkpoint_digest(checkpoint_folder(load.folder)),
         "nested": json.loads(json.dumps(asdict(load.nested))),
         "nested.budget_gb": load.budget_gb,
-        "precision": str(dtype).removeprefix("torch."),
+        "precision": settled_precision(load),
         **settings,
     }
+
+
+def settled_precision(load: Load) -> str:
+    """The precision of a load on this machine, where it may be `auto`."""
+    from gemma3n.device import resolve_device, resolve_precision
+
+    dtype = resolve_precision(load.precision, resolve_device(load.device))
+    return str(dtype).removeprefix("torch.")
 
 
 def digest(value: Any) -> str:

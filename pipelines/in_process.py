@@ -1,29 +1,24 @@
 """The path in one process, on one device: threads read ahead of the model."""
 
 import logging
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
-from typing import TypeVar
+from threading import Thread
 
+from gemma3n.errors import SettingsError
 from pipelines.finished import Finished, Left, not_yet
-from pipelines.path import build_stage
-from pipelines.progress import Summary, count_items, live_line, log_failures
+from pipelines.path import MODEL_STAGES, build_stage
+from pipelines.progress import Summary, follow, live_line
 from pipelines.read_ahead import read_ahead
 from pipelines.settings import ExecutorSettings, PathJob
-from pipelines.step import expand_step, run_step
+from pipelines.step import batches, expand_step, run_steps
 from stages.model import Load, shared_model
 from stages.row import Row, Stage
-from stages.source import list_items
+from stages.source import SourceSettings, list_items
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-_NEED_MODEL = ("encode", "fuse", "decode", "write")  # the first of these ends what runs ahead
-_LOG_S = 5.0  # between two lines of progress
 
 
 class InProcess:
@@ -42,15 +37,15 @@ class InProcess:
         finished: Finished,
     ) -> None:
         """See `Executor`."""
-        start = time.perf_counter()
-        batch = self.settings.batch
+        batch, times = self.settings.batch, summary.stage_seconds
         with ExitStack() as opened:
             show = opened.enter_context(live_line(summary))
+            tell = follow(summary, show)
             items = finished.left(list_items(job.source, summary.skipped))
             first = next(items, None)
             stages: dict[str, Stage] = {}
             if first is not None:
-                with summary.timing("load"):
+                with times.timing("load"):
                     _load_model(job, load, first.row)
                     for name in job.path:
                         stages[name] = build_stage(name, job, load, folder)
@@ -59,37 +54,25 @@ class InProcess:
             summary.earlier = finished.items
             if first is None:
                 return
-            count_items(job.source, summary)
+            Thread(target=_count, args=(job.source, summary), daemon=True).start()
             show()
-            apart = next(n for n, name in enumerate(job.path) if name in _NEED_MODEL)
-
-            def run_stages(names: list[str], rows: list[Row]) -> list[Row]:
-                for name in names:
-                    with summary.timing(name):
-                        rows = run_step(stages[name], name, rows)
-                return rows
+            apart = next(n for n, name in enumerate(job.path) if name in (*MODEL_STAGES, "write"))
 
             def read(item: Left) -> Iterator[Row]:
                 made = expand_step(stages["read"], "read", item.row)
-                for row in not_yet(summary.timed("read", made), item.segments):
-                    yield from run_stages(job.path[1:apart], [row])
+                for row in not_yet(times.timed("read", made), item.segments):
+                    yield from run_steps(stages, job.path[1:apart], [row], times)
 
             ahead = max(batch, 2 * self.settings.readers)
             rows = read_ahead(
                 chain([first], items), read, self.settings.readers, ahead, summary.waited
             )
-            logged = 0.0
             with closing(rows):
-                for some in _batches(rows, batch):
-                    done = run_stages(job.path[apart:], some)
+                for some in batches(rows, batch):
+                    done = run_steps(stages, job.path[apart:], some, times)
                     summary.count(done)
                     summary.earlier = finished.items
-                    summary.seconds = time.perf_counter() - start
-                    log_failures(done)
-                    if time.perf_counter() - logged > _LOG_S:
-                        logged = time.perf_counter()
-                        logger.info("%s", summary.progress())
-                    show()
+                    tell(done)
             summary.earlier = finished.items
 
 
@@ -105,7 +88,9 @@ def _load_model(job: PathJob, load: Load, first: Row) -> None:
         _ = first["image_paths"] and model.vision
 
 
-def _batches(rows: Iterable[T], size: int) -> Iterator[list[T]]:
-    rows = iter(rows)
-    while batch := list(islice(rows, size)):
-        yield batch
+def _count(source: SourceSettings, summary: Summary) -> None:
+    """Go through the listing once more, ahead of the run: then it is known when that will end."""
+    try:
+        summary.total = sum(1 for _ in list_items(source))
+    except (SettingsError, OSError):
+        logger.debug("the source changed while it was counted", exc_info=True)

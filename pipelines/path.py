@@ -22,6 +22,7 @@ from stages.read import READ_AS
 from stages.row import HEAVY, Columns, Row, Stage
 
 STAGES = ("read", "mel", "resize", "encode", "fuse", "decode", "write")
+MODEL_STAGES = ("encode", "fuse", "decode")  # those that compute with it
 PLUGINS = "gemma3n_pipelines.stages"  # entry-point group of stages in other packages
 
 

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from pipelines.path import build_stage, stage_class
 from pipelines.pools import Post
 from pipelines.progress import peak_rss
 from pipelines.settings import PlePlacement
-from pipelines.step import expand_step, run_step
+from pipelines.step import StageTimes, batches, expand_step, run_steps
 from stages.model import shared_model
 from stages.row import HEAVY, Row
 
@@ -35,7 +35,6 @@ _SUMS = [  # of what processes did
     *("rows", "batches", "seconds", "crossing_seconds", "bytes_in", "bytes_out"),
     *("ple_seconds", "ple_rows", "ple_bytes"),
 ]
-_COMPUTING = ("encode", "fuse", "decode")  # stages that use the model
 
 
 @dataclass
@@ -45,7 +44,7 @@ class Worked:
     rows: int = 0
     batches: int = 0
     seconds: float = 0.0  # of its stages
-    stage_seconds: dict[str, float] = field(default_factory=dict)
+    stage_seconds: StageTimes = field(default_factory=StageTimes)
     crossing_seconds: float = 0.0  # to and from Arrow
     ple_seconds: float = 0.0  # waited for rows of a store
     ple_rows: int = 0
@@ -72,7 +71,7 @@ class PoolWorker:
         self.post, self.limits = post, post.job.executor
         self.reads = post.stages[0] == "read"
         with _starting(post):
-            if {*post.stages} & {*_COMPUTING}:
+            if post.computes:
                 import torch
 
                 torch.set_num_threads(post.threads)
@@ -175,32 +174,16 @@ class PoolWorker:
 
     def _grouped(self, rows: Iterator[Row]) -> Iterator[list[Row]]:
         """Segments through what comes after `read`, some at a time, as they are read."""
-        while some := list(islice(rows, self.post.settings.batch)):
+        for some in batches(rows, self.post.settings.batch):
             yield self._through(self.post.stages[1:], some)
 
     def _segments(self, row: Row) -> Iterator[Row]:
         plain: Any = {name: value for name, value in row.items() if name != DONE}
-        return self._timed("read", expand_step(self.stages["read"], "read", plain))
+        made = expand_step(self.stages["read"], "read", plain)
+        return self.worked.stage_seconds.timed("read", made)
 
     def _through(self, names: Sequence[str], rows: list[Row]) -> list[Row]:
-        for name in names:
-            start = time.perf_counter()
-            rows = run_step(self.stages[name], name, rows)
-            self._spent(name, start)
-        return rows
-
-    def _timed(self, name: str, rows: Iterator[Row]) -> Iterator[Row]:
-        while True:
-            start = time.perf_counter()
-            row = next(rows, None)
-            self._spent(name, start)
-            if row is None:
-                return
-            yield row
-
-    def _spent(self, name: str, start: float) -> None:
-        so_far = self.worked.stage_seconds.get(name, 0.0)
-        self.worked.stage_seconds[name] = so_far + time.perf_counter() - start
+        return run_steps(self.stages, names, rows, self.worked.stage_seconds)
 
     def _tell(self) -> None:
         """Keep what was done so far where the driver finds it, should this process die too."""
@@ -274,8 +257,7 @@ def worked(post: Post) -> tuple[int, Worked]:
     for path in post.work.glob("*.json"):
         one = Worked(**json.loads(path.read_bytes()))
         processes += 1
-        for name, spent in one.stage_seconds.items():
-            total.stage_seconds[name] = total.stage_seconds.get(name, 0.0) + spent
+        total.stage_seconds.add(one.stage_seconds)
         total.peak_rss_bytes = max(total.peak_rss_bytes, one.peak_rss_bytes)
         for name in _SUMS:
             setattr(total, name, getattr(total, name) + getattr(one, name))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gemma3n.errors import SettingsError
 from pipelines.boundary import check_columns
-from pipelines.path import settings_of, stage_class
+from pipelines.path import MODEL_STAGES, settings_of, stage_class
 from pipelines.settings import PathJob, PoolSettings
 from stages.model import Load
 
@@ -36,6 +36,11 @@ class Post:
     def work(self) -> Path:
         """Where the pool's processes keep notes."""
         return self.folder / WORK / self.run / self.pool
+
+    @property
+    def computes(self) -> bool:
+        """Whether its stages use the model."""
+        return not {*MODEL_STAGES}.isdisjoint(self.stages)
 
     @property
     def attempts(self) -> Path:
@@ -85,6 +90,6 @@ def check_pools(job: PathJob) -> list[tuple[str, list[str]]]:
             f"executor.pools.{twice} has stages that are no neighbours on the path {job.path}. "
             "Give a pool neighbours only."
         )
-    for stage in job.path:
-        check_columns(stage_class(stage), settings_of(job, stage_class(stage)))
+    for kind in map(stage_class, job.path):
+        check_columns(kind, settings_of(job, kind))
     return groups

@@ -4,17 +4,17 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import Lock, Thread
 from typing import Any
 
-from gemma3n.errors import SettingsError
+from pipelines.step import StageTimes
 from stages.row import Row
-from stages.source import SourceSettings, list_items
 
 logger = logging.getLogger(__name__)
+
+_LOG_S = 5.0  # between two lines of progress
 
 
 @dataclass
@@ -32,15 +32,12 @@ class Summary:
     images: int = 0
     new_tokens: int = 0
     seconds: float = 0.0  # from the start to the last result
-    stage_seconds: dict[str, float] = field(default_factory=dict)  # stages may overlap
+    stage_seconds: StageTimes = field(default_factory=StageTimes)  # stages may overlap
     waited_seconds: float = 0.0  # the model, for rows to be read
     rows_ready: int = 0  # rows that were read when the model asked for them
     peak_rss_bytes: int = 0  # most memory that the process had at once
     pools: dict[str, Any] = field(default_factory=dict)  # of `executor=ray`: what each did
     output: str = ""
-
-    def __post_init__(self) -> None:
-        self._lock = Lock()  # stages run in several threads
 
     def count(self, rows: list[Row]) -> None:
         """Add rows that were written."""
@@ -52,27 +49,6 @@ class Summary:
             self.images += len(row["image_paths"])
             self.new_tokens += row.get("new_tokens", 0)
 
-    @contextmanager
-    def timing(self, what: str) -> Iterator[None]:
-        """Add the time that the block takes to `stage_seconds[what]`."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - start
-            with self._lock:
-                self.stage_seconds[what] = self.stage_seconds.get(what, 0.0) + spent
-
-    def timed(self, what: str, rows: Iterable[Row]) -> Iterator[Row]:
-        """The same rows; the time that making them takes is added to `stage_seconds[what]`."""
-        rows = iter(rows)
-        while True:
-            with self.timing(what):
-                row = next(rows, None)
-            if row is None:
-                return
-            yield row
-
     def waited(self, seconds: float, was_ready: bool) -> None:
         """Add what the model waited for a row."""
         self.waited_seconds += seconds
@@ -81,7 +57,7 @@ class Summary:
     def document(self) -> dict[str, Any]:
         """What is kept of it."""
         self.peak_rss_bytes = peak_rss()
-        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        return dict(vars(self))
 
     def progress(self) -> str:
         """The line of a run that goes on: with how much is left, once that is known."""
@@ -110,23 +86,28 @@ class Summary:
         return ", ".join(parts)
 
 
-def count_items(source: SourceSettings, summary: Summary) -> None:
-    """List the source once more, beside the run and ahead of it: then its end is in sight."""
+def follow(summary: Summary, show: Callable[[], None]) -> Callable[[list[Row]], None]:
+    """What is to be called with rows as they are done, to tell of a run that begins now.
 
-    def count() -> None:
-        try:
-            summary.total = sum(1 for _ in list_items(source))
-        except (SettingsError, OSError):
-            logger.debug("the source changed while it was counted", exc_info=True)
+    Args:
+        summary: is kept up to date, but for what was done before.
+        show: shows it, as `live_line` yields it.
+    """
+    start = time.perf_counter()
+    logged = 0.0
 
-    Thread(target=count, daemon=True).start()
+    def tell(rows: list[Row]) -> None:
+        nonlocal logged
+        summary.seconds = time.perf_counter() - start
+        for row in rows:
+            if error := row.get("error"):
+                logger.warning("%r failed in %s: %s", row["item"], error["stage"], error["message"])
+        if time.perf_counter() - logged > _LOG_S:
+            logged = time.perf_counter()
+            logger.info("%s", summary.progress())
+        show()
 
-
-def log_failures(rows: list[Row]) -> None:
-    """A line for each row that has failed."""
-    for row in rows:
-        if error := row.get("error"):
-            logger.warning("%r failed in %s: %s", row["item"], error["stage"], error["message"])
+    return tell
 
 
 def _duration(seconds: float) -> str:

@@ -10,28 +10,29 @@ import math
 import os
 import shutil
 import signal
-import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
-from itertools import islice
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from gemma3n.device import resolve_device, resolve_precision
 from gemma3n.errors import SettingsError
 from pipelines.boundary import Boundary
 from pipelines.committed import part_files
+from pipelines.fingerprint import settled_precision
 from pipelines.finished import Finished, Left
 from pipelines.mistakes import refused_elsewhere
 from pipelines.pool_worker import DONE, PoolWorker, boundary_of, not_shared, worked
 from pipelines.pools import WORK, Post, posts
-from pipelines.progress import Summary, live_line, log_failures
+from pipelines.progress import Summary, follow, live_line
 from pipelines.settings import ExecutorSettings, PathJob, PlePlacement, PoolSettings
+from pipelines.step import StageTimes, batches
 from stages.model import Load
+from stages.row import Row
 from stages.source import list_items
 
 if TYPE_CHECKING:
@@ -39,10 +40,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_LOG_S = 5.0  # between two lines of progress
-_TODO = "todo.arrow"  # what there is to do, a table a task
+_LISTED = "listed.arrow"  # the items that there are to do, a table a task
 _BLOCK = 32 * 2**20  # bytes that a task hands on together, about: a recording of hours is more
-_MODEL_POOLS = ("encode", "decode")
 
 
 class RayData:
@@ -61,10 +60,8 @@ class RayData:
         finished: Finished,
     ) -> None:
         """Send every item of the source that is not finished along the path; see `Executor`."""
-        start = time.perf_counter()
         # What `auto` means is settled here, as it is in the run's fingerprint.
-        dtype = resolve_precision(load.precision, resolve_device(load.device))
-        load = replace(load, precision=str(dtype).removeprefix("torch."))
+        load = replace(load, precision=settled_precision(load))
         pools = list(posts(job, load, folder.absolute()))
         items = finished.left(list_items(job.source, summary.skipped))
         first = next(items, None)
@@ -72,55 +69,52 @@ class RayData:
             begin()
             summary.earlier = finished.items
             return
-        with live_line(summary) as show, _cluster(self.settings, pools, summary) as threads:
+        times = summary.stage_seconds
+        with ExitStack() as opened:
+            show = opened.enter_context(live_line(summary))
+            tell = follow(summary, show)
+            share = opened.enter_context(_cluster(self.settings, pools, times))
             begin()
             try:
                 for post in pools:
                     post.attempts.mkdir(parents=True)
-                todo = pools[0].work.parent / _TODO
-                with summary.timing("list"):
-                    tasks, count = _note(todo, boundary_of(pools[0]), self._in_tasks(first, items))
+                listed = pools[0].work.parent / _LISTED
+                tasks = batches(chain([first], items), self.settings.items_a_task)
+                with times.timing("list"):
+                    number, count = _note(listed, boundary_of(pools[0]), tasks)
                 summary.earlier = finished.items
                 summary.total = summary.earlier + count
                 show()
-                pools = [replace(post, threads=threads(post)) for post in pools]
+                pools = [
+                    replace(post, threads=max(share, math.ceil(post.settings.num_cpus), 1))
+                    for post in pools
+                ]
                 with _plainly(), _stored(job, load):
-                    self._go(_dataset(todo, tasks, pools), pools, count, summary, start, show)
+                    results = _dataset(listed, number, pools)
+                    came = _go(results, boundary_of(pools[0]), summary, tell)
+                if gone := count - came:
+                    raise RuntimeError(
+                        f"{gone} of {count} items went in and did not come out. The same command "
+                        "does them."
+                    )
             finally:
                 _sum_up(pools, summary)
                 shutil.rmtree(folder / WORK, ignore_errors=True)
         with closing(Finished(part_files(folder), retry_failed=False)) as after:
             summary.lost = sum(1 for _ in after.left(list_items(job.source)))
 
-    def _in_tasks(self, first: Left, others: Iterator[Left]) -> Iterator[list[Left]]:
-        yield [first, *islice(others, self.settings.items_a_task - 1)]
-        while some := list(islice(others, self.settings.items_a_task)):
-            yield some
 
-    def _go(
-        self,
-        results: "Dataset",
-        pools: list[Post],
-        count: int,
-        summary: Summary,
-        start: float,
-        show: Callable[[], None],
-    ) -> None:
-        boundary, logged = boundary_of(pools[-1]), 0.0
-        came: set[int] = set()  # places of items that are done
-        tables = results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
-        for table in tables:
-            rows = boundary.to_rows(table)
-            summary.count([row for row in rows if row["place"] not in came])
-            came.update(row["place"] for row in rows if row["last"])
-            summary.seconds = time.perf_counter() - start
-            log_failures(rows)
-            if time.perf_counter() - logged > _LOG_S:
-                logged = time.perf_counter()
-                logger.info("%s", summary.progress())
-            show()
-        if lost := count - len(came):
-            raise RuntimeError(f"{lost} of {count} items went in and did not come out.")
+def _go(
+    results: "Dataset", boundary: Boundary, summary: Summary, tell: Callable[[list[Row]], None]
+) -> int:
+    """Run it, and count what comes out; how many items that are, each once."""
+    came: set[int] = set()  # places of items that are done
+    for table in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        rows = boundary.to_rows(table)
+        summary.count([row for row in rows if row["place"] not in came])
+        came.update(row["place"] for row in rows if row["last"])
+        tell(rows)
+    return len(came)
 
 
 def _note(path: Path, boundary: Boundary, tasks: Iterable[list[Left]]) -> tuple[int, int]:
@@ -142,7 +136,7 @@ def _noted(path: Path, task: int) -> Iterator[pa.Table]:
         yield pa.Table.from_batches([reader.get_batch(task)])
 
 
-def _dataset(todo: Path, tasks: int, pools: list[Post]) -> "Dataset":
+def _dataset(listed: Path, tasks: int, pools: list[Post]) -> "Dataset":
     """The whole path, lazily: nothing runs before its rows are asked for."""
     from ray.data import ActorPoolStrategy, DataContext, read_datasource
 
@@ -151,7 +145,7 @@ def _dataset(todo: Path, tasks: int, pools: list[Post]) -> "Dataset":
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.target_max_block_size = _BLOCK
-    data = read_datasource(_source(todo, tasks), override_num_blocks=tasks, num_cpus=0)
+    data = read_datasource(_source(listed, tasks), override_num_blocks=tasks, num_cpus=0)
     for post in pools:
         pool = post.settings
         more: dict[str, Any] = {
@@ -173,29 +167,28 @@ def _dataset(todo: Path, tasks: int, pools: list[Post]) -> "Dataset":
     return data
 
 
-def _source(todo: Path, tasks: int) -> Any:
+def _source(listed: Path, tasks: int) -> Any:
     from ray.data import Datasource
     from ray.data.block import BlockMetadata
     from ray.data.datasource import ReadTask
 
     unknown = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
 
-    class Todo(Datasource):
+    class Listed(Datasource):
         def estimate_inmemory_data_size(self) -> int | None:
             return None
 
         def get_read_tasks(self, *_: Any, **__: Any) -> list[ReadTask]:
-            return [ReadTask(partial(_noted, todo, task), unknown) for task in range(tasks)]
+            return [ReadTask(partial(_noted, listed, task), unknown) for task in range(tasks)]
 
-    return Todo()  # type: ignore[no-untyped-call]
+    return Listed()  # type: ignore[no-untyped-call]
 
 
 def _sum_up(pools: list[Post], summary: Summary) -> None:
     for post in pools:
         processes, did = worked(post)
         summary.pools[post.pool] = {"processes": processes, **asdict(did)}
-        for name, seconds in did.stage_seconds.items():
-            summary.stage_seconds[name] = summary.stage_seconds.get(name, 0.0) + seconds
+        summary.stage_seconds.add(did.stage_seconds)
 
 
 @contextmanager
@@ -218,27 +211,25 @@ def _plainly() -> Iterator[None]:
 
 
 @contextmanager
-def _cluster(
-    settings: ExecutorSettings, pools: list[Post], summary: Summary
-) -> Iterator[Callable[[Post], int]]:
+def _cluster(settings: ExecutorSettings, pools: list[Post], times: StageTimes) -> Iterator[int]:
     """A Ray cluster: the caller's, a running one, or one of our own for as long as the block.
 
     Yields:
-        How many threads the model of a pool's processes gets.
+        How many cores each process that uses the model may take.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine
     import ray
 
     ours = not ray.is_initialized()
     try:
-        with summary.timing("start"):
+        with times.timing("start"):
             if ours:
                 with _signals_kept():
                     _start(settings, pools)
             _check_room(pools, is_fixed=ours and settings.address is None)
-        computing = sum(post.settings.max for post in pools if post.pool in _MODEL_POOLS)
-        share = (os.cpu_count() or 1) // max(1, computing) if ours and not settings.address else 1
-        yield lambda post: max(share, math.ceil(post.settings.num_cpus), 1)
+        computing = sum(post.settings.max for post in pools if post.computes)
+        is_own = ours and settings.address is None
+        yield (os.cpu_count() or 1) // max(1, computing) if is_own else 1
     finally:
         if ours:
             ray.shutdown()

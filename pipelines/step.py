@@ -1,9 +1,66 @@
 """One stage over one batch: rows that fail are marked and stepped over. Both executors use it."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from threading import Lock
+from typing import TypeVar
 
 from gemma3n.errors import InputError
 from stages.row import HEAVY, Row, Stage
+
+T = TypeVar("T")
+
+
+class StageTimes(dict[str, float]):
+    """Seconds that each stage took, all threads together."""
+
+    def __init__(self, seconds: Iterable[tuple[str, float]] = ()) -> None:
+        super().__init__(seconds)
+        self._lock = Lock()
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Add to what is there."""
+        with self._lock:
+            for name, more in seconds.items():
+                self[name] = self.get(name, 0.0) + more
+
+    @contextmanager
+    def timing(self, name: str) -> Iterator[None]:
+        """Add the time that the block takes."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add({name: time.perf_counter() - start})
+
+    def timed(self, name: str, rows: Iterable[Row]) -> Iterator[Row]:
+        """The same rows; the time that making them takes is added."""
+        rows = iter(rows)
+        while True:
+            with self.timing(name):
+                row = next(rows, None)
+            if row is None:
+                return
+            yield row
+
+
+def batches(rows: Iterable[T], size: int) -> Iterator[list[T]]:
+    """All of it, so many at a time."""
+    rows = iter(rows)
+    while batch := list(islice(rows, size)):
+        yield batch
+
+
+def run_steps(
+    stages: Mapping[str, Stage], names: Sequence[str], rows: list[Row], times: StageTimes
+) -> list[Row]:
+    """Run some stages over a batch, one after another; see `run_step`."""
+    for name in names:
+        with times.timing(name):
+            rows = run_step(stages[name], name, rows)
+    return rows
 
 
 def run_step(stage: Stage, name: str, rows: list[Row]) -> list[Row]:

@@ -148,12 +148,26 @@ def hann_window(config: MelConfig) -> npt.NDArray[np.float32]:
     return _read_only(0.5 - 0.5 * np.cos(angle))
 
 
+def mel_edges(config: MelConfig) -> npt.NDArray[np.float64]:
+    """[mel bins + 2] on the mel scale: where triangles begin and end; all but two are a middle."""
+    low, high = to_mel(np.array([config.min_frequency, config.max_frequency]))
+    return np.linspace(low, high, config.feature_size + 2)
+
+
+def to_mel(hertz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Frequencies on HTK's mel scale."""
+    return np.asarray(2595 * np.log10(1 + hertz / 700))
+
+
+def to_hertz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """What `to_mel` was given."""
+    return np.asarray(700 * (10 ** (mel / 2595) - 1))
+
+
 @lru_cache(maxsize=8)
 def mel_filters(config: MelConfig) -> npt.NDArray[np.float64]:
     """[fft bins, mel bins] triangles, evenly spaced on the HTK mel scale, each of height 1."""
-    low, high = (2595 * np.log10(1 + f / 700) for f in (config.min_frequency, config.max_frequency))
-    mels = np.linspace(low, high, config.feature_size + 2)
-    edges = 700 * (10 ** (mels / 2595) - 1)  # Hz; a triangle rises, peaks and falls on three
+    edges = to_hertz(mel_edges(config))  # a triangle rises, peaks and falls on three
     bins = np.linspace(0, config.sampling_rate / 2, config.fft_length // 2 + 1)[:, None]
     rise = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     fall = (edges[2:] - bins) / (edges[2:] - edges[1:-1])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from gemma3n.audio.mel import MelConfig
+from gemma3n.audio.mel import MelConfig, mel_edges, to_hertz, to_mel
 from stages.row import F32
 
 if TYPE_CHECKING:
@@ -81,12 +81,10 @@ def warp_mel(mel: F32, seed: int, config: MelConfig) -> F32:
         [frames, bins]; what lies at f in it lay at f times 0.85 to 1.15.
     """
     factor = random.Random(f"tract {seed}").uniform(1 - _TRACT, 1 + _TRACT)
-    low, high = (1127 * np.log1p(f / 700) for f in (config.min_frequency, config.max_frequency))
-    bins = config.feature_size
-    step = (high - low) / (bins + 1)  # between the middles of two bins
-    hertz = 700 * np.expm1((low + step * np.arange(1, bins + 1)) / 1127)
-    taken = ((1127 * np.log1p(hertz * factor / 700) - low) / step - 1).clip(0, bins - 1)
-    below = np.minimum(taken.astype(int), bins - 2)
+    middles = mel_edges(config)[1:-1]
+    moved = to_mel(to_hertz(middles) * factor)
+    taken = np.interp(moved, middles, np.arange(len(middles)))  # bins, and shares of the next
+    below = np.minimum(taken.astype(int), len(middles) - 2)
     share = (taken - below).astype(np.float32)
     warped: F32 = mel[:, below] * (1 - share) + mel[:, below + 1] * share
     return warped

@@ -1,9 +1,13 @@
 """PLE rows from Ray actors are those of the file, whatever dies."""
 
+import logging
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
+import ray
 import torch
+from ray.exceptions import RayActorError
 
 from gemma3n.checkpoint import Checkpoint
 from gemma3n.named import checkpoint_folder
@@ -13,14 +17,13 @@ from pipelines.settings import PathJob
 
 pytestmark = pytest.mark.slow
 
-ray = pytest.importorskip("ray")
 IDS, LAYERS = torch.tensor([5, 3, 3, 630, 2, 0, 1]), [0, 2, 7]
 FILE = file_table(Checkpoint(checkpoint_folder("nano"), ["text"]))
 
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    ray.init("local", num_cpus=2, include_dashboard=False, logging_level="ERROR")
+    ray.init("local", num_cpus=2, include_dashboard=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()
 
@@ -40,6 +43,12 @@ def test_two_jobs_share_a_store() -> None:
     one, other = (StoreTable(Store.of(job(2), "nano")) for _ in range(2))
     actors = [[shard._actor_id for shard in table._shards] for table in (one, other)]
     assert actors[0] == actors[1]
+
+
+def test_a_node_with_another_checkpoint_says_so() -> None:
+    store = replace(Store.of(job(1), "nano"), digest="other")
+    with pytest.raises(RayActorError, match="holds another checkpoint than where the job decodes"):
+        ray.get(store.shard(0).rows.remote([1], [0]))
 
 
 @pytest.mark.parametrize("again", [True, False])

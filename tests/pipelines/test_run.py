@@ -553,3 +553,19 @@ def test_what_is_only_for_ray_is_refused_elsewhere_before_any_work() -> None:
         check_job(job)
     with pytest.raises(SettingsError, match=r"ple.shards=0; at least 1"):
         PleSettings(shards=0)
+
+
+def test_items_that_an_executor_lost_are_told_and_are_no_success(
+    recordings: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Loses:
+        def run(self, job: PathJob, load: Any, folder: Path, summary: Any, *then: Any) -> None:
+            then[0]()
+            summary.lost = 2
+
+    monkeypatch.setattr("pipelines.run.executor_of", lambda settings: Loses())
+    assert run_job(transcribe(tmp_path / "out", recordings)) == ROWS_FAILED
+    assert "2 items are not done: new since the run began, or lost; the same command" in caplog.text

@@ -73,33 +73,32 @@ class RayData:
         with ExitStack() as opened:
             show = opened.enter_context(live_line(summary))
             tell = follow(summary, show)
+            # Once the processes are gone: until then they write there.
+            opened.callback(shutil.rmtree, folder / WORK, ignore_errors=True)
+            opened.callback(_sum_up, pools, summary)
             share = opened.enter_context(_cluster(self.settings, pools, times))
             begin()
-            try:
-                for post in pools:
-                    post.attempts.mkdir(parents=True)
-                listed = pools[0].work.parent / _LISTED
-                tasks = batches(chain([first], items), self.settings.items_a_task)
-                with times.timing("list"):
-                    number, count = _note(listed, boundary_of(pools[0]), tasks)
-                summary.earlier = finished.items
-                summary.total = summary.earlier + count
-                show()
-                pools = [
-                    replace(post, threads=max(share, math.ceil(post.settings.num_cpus), 1))
-                    for post in pools
-                ]
-                with _plainly(), _stored(job, load):
-                    results = _dataset(listed, number, pools)
-                    came = _go(results, boundary_of(pools[0]), summary, tell)
-                if gone := count - came:
-                    raise RuntimeError(
-                        f"{gone} of {count} items went in and did not come out. The same command "
-                        "does them."
-                    )
-            finally:
-                _sum_up(pools, summary)
-                shutil.rmtree(folder / WORK, ignore_errors=True)
+            for post in pools:
+                post.attempts.mkdir(parents=True)
+            listed = pools[0].work.parent / _LISTED
+            tasks = batches(chain([first], items), self.settings.items_a_task)
+            with times.timing("list"):
+                number, count = _note(listed, boundary_of(pools[0]), tasks)
+            summary.earlier = finished.items
+            summary.total = summary.earlier + count
+            show()
+            pools = [
+                replace(post, threads=max(share, math.ceil(post.settings.num_cpus), 1))
+                for post in pools
+            ]
+            with _plainly(), _stored(job, load):
+                results = _dataset(listed, number, pools)
+                came = _go(results, boundary_of(pools[0]), summary, tell)
+            if gone := count - came:
+                raise RuntimeError(
+                    f"{gone} of {count} items went in and did not come out. The same command does "
+                    "them."
+                )
         with closing(Finished(part_files(folder), retry_failed=False)) as after:
             summary.lost = sum(1 for _ in after.left(list_items(job.source)))
 

@@ -1,0 +1,84 @@
+"""How to run: one dataclass per job and per group. These are the truth; YAML holds what differs.
+
+No torch, no Ray, no Hydra here: help, config errors and the path check read only these files and
+the settings of the stages.
+"""
+
+from gemma3n.choices import FLOAT16, NO_FLOAT16, Device, Precision
+from pipelines.settings.executor import (
+    ExecutorKind,
+    ExecutorSettings,
+    PoolSettings,
+    PoolsSettings,
+)
+from pipelines.settings.jobs import (
+    BenchJob,
+    EvaluateJob,
+    Measured,
+    PathJob,
+    PlanJob,
+    SliceJob,
+    SourceJob,
+    Task,
+)
+from pipelines.settings.model import (
+    ModelSettings,
+    NestedSettings,
+    Part,
+    PlePlacement,
+    PleSettings,
+)
+from pipelines.settings.training import (
+    BatchSettings,
+    JointSettings,
+    LossSettings,
+    RateSettings,
+    TrainJob,
+    Trains,
+)
+
+__all__ = [
+    "REFUSED",
+    "SAVED",
+    "SCHEMAS",
+    "BatchSettings",
+    "BenchJob",
+    "Device",
+    "EvaluateJob",
+    "ExecutorKind",
+    "ExecutorSettings",
+    "JointSettings",
+    "LossSettings",
+    "Measured",
+    "ModelSettings",
+    "NestedSettings",
+    "Part",
+    "PathJob",
+    "PlanJob",
+    "PlePlacement",
+    "PleSettings",
+    "PoolSettings",
+    "PoolsSettings",
+    "Precision",
+    "RateSettings",
+    "SliceJob",
+    "SourceJob",
+    "Task",
+    "TrainJob",
+    "Trains",
+]
+
+# What people ask for and cannot have, with the reason.
+REFUSED = {f"precision={name}": NO_FLOAT16 for name in FLOAT16}
+
+# The names by which a job's YAML asks for one of these, as the first of its `defaults`.
+SCHEMAS: dict[str, type] = {
+    "train_job": TrainJob,
+    "path_job": PathJob,
+    "evaluate_job": EvaluateJob,
+    "plan_job": PlanJob,
+    "slice_job": SliceJob,
+    "bench_job": BenchJob,
+}
+
+SAVED = (PathJob, EvaluateJob, TrainJob)  # those whose runs keep a config.yaml

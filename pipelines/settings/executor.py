@@ -1,0 +1,85 @@
+"""Who runs the path, and how much at once."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from gemma3n.errors import SettingsError
+from stages.setting import setting
+
+
+class ExecutorKind(Enum):
+    """Who runs the path."""
+
+    in_process = "in_process"
+    ray = "ray"
+
+
+@dataclass
+class PoolSettings:
+    """Processes that run the same stages; what each of them takes is in Ray's own words."""
+
+    stages: list[str] = setting([], "neighbours on the path that share a process")
+    num_cpus: float = setting(1.0, "cores of each; its model uses so many threads, at least 1")
+    num_gpus: float = setting(0.0, "GPUs of each; a share where several use one")
+    memory: float = setting(0.0, "bytes that each is given room for; 0 leaves it open")
+    resources: dict[str, float] = setting({}, "of your own names: {encoder: 1}")
+    labels: dict[str, str] = setting({}, "that its node must have: {ray.io/market-type: spot}")
+    min: int = setting(1, "processes at the least")
+    max: int = setting(1, "processes at the most; more come while rows wait")
+    batch: int = setting(8, "rows a stage gets at once")
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_cpus", 0), ("num_gpus", 0), ("memory", 0), ("min", 1)):
+            if getattr(self, name) < least:
+                raise SettingsError(f"{name}={getattr(self, name)} of a pool; at least {least}.")
+        if self.batch < 1:
+            raise SettingsError(f"batch={self.batch} of a pool; at least 1. Raise it.")
+        if self.max < self.min:
+            raise SettingsError(f"max={self.max} of a pool, but min={self.min}. Raise max.")
+
+
+@dataclass
+class PoolsSettings:
+    """The pools of `executor=ray`. A stage that none names goes to that of the stage before it."""
+
+    read: PoolSettings = field(
+        default_factory=lambda: PoolSettings(["read", "mel", "resize"], num_cpus=0.25, max=2)
+    )
+    encode: PoolSettings = field(default_factory=lambda: PoolSettings(["encode"], num_cpus=0.5))
+    decode: PoolSettings = field(default_factory=lambda: PoolSettings(["fuse", "decode"]))
+    write: PoolSettings = field(
+        default_factory=lambda: PoolSettings(["write"], num_cpus=0.1, batch=64)
+    )
+    ple: PoolSettings = field(default_factory=lambda: PoolSettings(num_cpus=0.1))  # of ple=store
+
+
+@dataclass
+class ExecutorSettings:
+    """Who runs the path, and how much at once. None of it changes a result."""
+
+    kind: ExecutorKind = setting(
+        ExecutorKind.in_process,
+        "in_process: one process, one device; ray: pools of processes, here or on a cluster",
+    )
+    batch: int = setting(8, "rows a stage gets at once; a pool of ray has its own")
+    readers: int = setting(2, "threads that read files ahead of the model")
+    address: str | None = setting(None, "of a running Ray cluster; by default one starts here")
+    items_a_task: int = setting(16, "items that ray hands out at once")
+    max_row_attempts: int = setting(
+        3, "times that a row may be begun whose process dies of it; then it has failed"
+    )
+    row_timeout_s: float = setting(
+        600.0, "seconds for a batch, in a process of its own; then for each row of it"
+    )
+    pools: PoolsSettings = field(default_factory=PoolsSettings)
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("batch", 1),
+            ("readers", 1),
+            ("items_a_task", 1),
+            ("max_row_attempts", 2),
+            ("row_timeout_s", 1),
+        ):
+            if (value := getattr(self, name)) < least:
+                raise SettingsError(f"executor.{name}={value}; at least {least}. Raise it.")

@@ -1,0 +1,71 @@
+"""Which model, and how it is loaded."""
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+
+from gemma3n.errors import SettingsError
+from gemma3n.named import NANO, checkpoint_folder, pinned
+from stages.setting import setting
+
+
+class Part(Enum):
+    """What a load brings in."""
+
+    text = "text"
+    vision = "vision"
+    audio = "audio"
+
+
+class PlePlacement(Enum):
+    """Where the per-layer embedding table is."""
+
+    mmap = "mmap"
+    resident = "resident"
+    store = "store"
+
+
+@dataclass
+class ModelSettings:
+    """Which checkpoint."""
+
+    path: str = setting(
+        NANO,
+        "folder of a Gemma 3n checkpoint (config.json, *.safetensors), or owner/name[@revision] on "
+        "the Hugging Face hub; nano comes with this package, to try things with",
+    )
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are; of a checkpoint on the hub, all but the weights are brought."""
+        return checkpoint_folder(self.path)
+
+    def pinned(self) -> "ModelSettings":
+        """The same checkpoint; one on the hub at the commit that it is now, for a whole job."""
+        return replace(self, path=str(pinned(self.path)))
+
+
+@dataclass
+class NestedSettings:
+    """Which nested size: a name, or the layers and widths themselves, or a budget."""
+
+    name: str = setting("full", "full, small (= e2b), a Mix'n'Match name, or the checkpoint's own")
+    layers: list[int] | None = setting(None, "layers to keep, by the checkpoint's numbers")
+    widths: list[int] | None = setting(None, "FFN units: one number for all, or one a kept layer")
+    budget_gb: float | None = setting(None, "GB of weights: the largest named size that fits")
+
+
+@dataclass
+class PleSettings:
+    """Per-layer embeddings (PLE)."""
+
+    placement: PlePlacement = setting(
+        PlePlacement.mmap,
+        "mmap: on SSD, the page cache decides; resident: in host memory; store: in Ray actors that "
+        "all decoders ask",
+    )
+    shards: int = setting(1, "actors of ple=store, each with its part of the vocabulary")
+
+    def __post_init__(self) -> None:
+        if self.shards < 1:
+            raise SettingsError(f"ple.shards={self.shards}; at least 1. Raise it.")

@@ -1,184 +1,194 @@
-"""Prompts -> completions: prefill, decode steps, sampling. Batched, with rows of any length."""
+"""Prompts -> completions: continuous decoding, in which a finished row's slot is taken at once."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
+from gemma3n.answers import Answers, Completion
 from gemma3n.config import TextConfig
-from gemma3n.errors import InputError
+from gemma3n.draft_length import DraftLength
+from gemma3n.errors import InputError, SettingsError
+from gemma3n.lanes import Lane, PlainLane
+from gemma3n.matformer import NestedSize
+from gemma3n.policy import AUTO, SPECULATIVE, Policy
 from gemma3n.sampling import Sampling
-from gemma3n.text.cache import EMPTY, KVCache
-from gemma3n.text.decoder import Running
+from gemma3n.slots import Prompt, Slots
+from gemma3n.speculate import SpeculativeLane
 
 if TYPE_CHECKING:
     from gemma3n.model import Gemma3n
 
-_CHUNK = 512  # prompt tokens of a row run at once: longer passes fall out of the CPU's cache
+__all__ = ["Completion", "Generation", "Prompt", "check_length"]
+
+# A pass over a few prompts costs little more than over one, so slots wait for company: this share
+# of them is free before prompts are read.
+_REFILL = 0.25
+_Queued = tuple[int, Prompt, NestedSize]
 
 
-@dataclass
-class Prompt:
-    """One row to complete."""
-
-    token_ids: Sequence[int]
-    embeddings: Tensor | None = None  # [seq, hidden], fused; None for a prompt of text only
-    seed: int = 0  # of this row's sampling, so that batch mates do not matter
-
-
-@dataclass
-class Completion:
-    """What the model said."""
-
-    token_ids: list[int] = field(default_factory=list)  # without the stop id
-    logprobs: list[float] = field(default_factory=list)  # natural log, of each token
-    text: str = ""
-    finish: str = "length"  # "stop": it ended by itself; "length": it was cut
-
-
-def complete(
-    model: "Gemma3n",
-    prompts: Sequence[Prompt],
-    sampling: Sampling,
-    size: Running | None = None,
-    chunk: int = _CHUNK,
-    on_token: Callable[[int, int], None] | None = None,
-) -> list[Completion]:
-    """Complete all prompts in one batch.
+class Generation:
+    """Answers prompts with one model, so many at once.
 
     Args:
         model: with its text part loaded.
-        prompts: the rows; each result depends on its own row only.
         sampling: the same for all rows.
-        size: nested size to run at, None for all that is loaded.
-        chunk: prompt tokens of a row run at once; changes memory and speed, no token.
-        on_token: called with (row, token id) as soon as a token is known.
-
-    Returns:
-        One completion a prompt, in order.
-
-    Raises:
-        InputError: an empty prompt, or one that leaves no room in the context.
+        nested: size that answers prompts without one of their own; None is the loaded one.
+        policy: how a smaller size takes part.
+        slots: rows decoded at once.
+        chunk: prompt tokens of a row run at once, None for what suits; changes no token.
+        on_token: called with (key, token id) as soon as a token stands: under `auto` when the
+            answer does.
+        draft: the model that drafts under `speculative`; None is the model itself.
     """
-    if not prompts:
-        return []
-    for prompt in prompts:
-        check_length(len(prompt.token_ids), model.config.text.max_position_embeddings)
-        _check_prompt(prompt, model.config.text)
-    rows = _Rows(model, prompts, sampling, on_token)
-    decoder, device = model.text, model.device
-    cache = KVCache(model.config.text, len(prompts), model.dtype, device)
-    token_ids, embeddings, positions = _left_padded(model, prompts)
-    hidden = embeddings[:, :0]
-    for start in range(0, token_ids.shape[1], chunk):
-        columns = slice(start, start + chunk)
-        final = start + chunk >= token_ids.shape[1]
-        hidden = decoder(
-            token_ids[:, columns],
-            embeddings[:, columns],
-            positions[:, columns],
-            cache,
-            size,
-            last=1 if final else 0,
-        )
-    position = positions[:, -1:]
-    while True:
-        chosen = rows.take(decoder.logits(hidden[:, -1]).float())
-        if rows.done:
-            return rows.completions
-        token_ids = torch.tensor(chosen, device=device)[:, None]
-        position = position + 1
-        hidden = decoder(token_ids, model.embed_tokens(chosen), position, cache, size)
-
-
-class _Rows:
-    """The growing answers of a batch."""
 
     def __init__(
         self,
         model: "Gemma3n",
-        prompts: Sequence[Prompt],
         sampling: Sampling,
-        on_token: Callable[[int, int], None] | None,
+        nested: str | NestedSize | None = None,
+        policy: Policy | None = None,
+        slots: int = 8,
+        chunk: int | None = None,
+        on_token: Callable[[int, int], None] | None = None,
+        draft: "Gemma3n | None" = None,
     ) -> None:
-        self.sampling, self.on_token = sampling, on_token
-        self.completions = [Completion() for _ in prompts]
-        self.running = set(range(len(prompts)))
-        context = model.config.text.max_position_embeddings
-        self.room = [min(sampling.max_new_tokens, context - len(p.token_ids)) for p in prompts]
-        self.generators = [torch.Generator().manual_seed(p.seed) for p in prompts]
-        self.stop_ids = set(model.stop_ids if sampling.stop_ids is None else sampling.stop_ids)
-        self.decode = model.decode_text
+        self.model, self.sampling, self.policy = model, sampling, policy or Policy()
+        self.slots, self.chunk, self.on_token = slots, chunk, on_token
+        self.draft = draft or model
+        self.size = model.nested_size(nested)
+        self.small = None
+        if self.policy.kind in (AUTO, SPECULATIVE):
+            self.small = model.nested_size(self.policy.small)
+        self._lanes: dict[NestedSize, Lane] = {}
+        self._again: deque[_Queued] = deque()  # small answers that were given up
+        self._doubted: dict[int, float] = {}  # by key: how likely the answer given up was
+        self._open: dict[int, Prompt] = {}  # under `auto`, prompts that may be asked again
 
-    @property
-    def done(self) -> bool:
-        return not self.running
+    @torch.inference_mode()
+    def stream(self, prompts: Iterable[tuple[int, Prompt]]) -> Iterator[tuple[int, Completion]]:
+        """Answer prompts as slots become free.
 
-    def take(self, logits: Tensor) -> list[int]:
-        """Choose each row's next token from float32 logits [rows, vocab]."""
-        chosen = self._choose(logits)
-        logprobs = logits.log_softmax(-1)[torch.arange(len(chosen)), chosen].tolist()
-        for row in sorted(self.running):
-            self._append(row, chosen[row], logprobs[row])
-        return chosen
+        Args:
+            prompts: each with a key; taken one by one, when there is room.
 
-    def _choose(self, logits: Tensor) -> list[int]:
-        if self.sampling.temperature == 0:
-            return logits.argmax(-1).tolist()
-        draws = [torch.rand((), generator=g).item() for g in self.generators]
-        return sample(logits, self.sampling, torch.tensor(draws, device=logits.device)).tolist()
+        Yields:
+            The key and its completion, in the order in which they end.
 
-    def _append(self, row: int, token: int, logprob: float) -> None:
-        answer = self.completions[row]
-        if token in self.stop_ids:
-            self._finish(row, "stop")
+        Raises:
+            InputError: a prompt that cannot be answered; see `check`.
+        """
+        coming = iter(prompts)
+        while True:
+            self._admit(coming)
+            if not self._rows():
+                return
+            for size, lane in self._lanes.items():
+                yield from self._ended(size, lane)
+            for lane in self._lanes.values():
+                if lane.rows:
+                    lane.step()
+            for size, lane in self._lanes.items():
+                yield from self._ended(size, lane)
+
+    def check(self, prompt: Prompt) -> None:
+        """Refuse a prompt that cannot be answered.
+
+        Raises:
+            InputError: it is empty or too long, holds an id that the model does not have or
+                embeddings of another shape, or asks for a size that is not loaded.
+        """
+        check_prompt(prompt, self.model.config.text)
+        try:
+            self.model.nested_size(prompt.nested)
+        except SettingsError as error:
+            raise InputError(str(error)) from error
+
+    def _rows(self) -> int:
+        return sum(lane.rows for lane in self._lanes.values())
+
+    def _admit(self, coming: Iterator[tuple[int, Prompt]]) -> None:
+        free = self.slots - self._rows()
+        if free < max(1, self.slots * _REFILL):
             return
-        answer.token_ids.append(token)
-        answer.logprobs.append(logprob)
-        if self.on_token is not None:
-            self.on_token(row, token)
-        if self.sampling.stop and (at := self._stop_at(answer)) is not None:
-            self._finish(row, "stop", at)
-        elif len(answer.token_ids) == self.room[row]:
-            self._finish(row, "length")
+        queued = [self._again.popleft() for _ in range(min(free, len(self._again)))]
+        for key, prompt in islice(coming, free - len(queued)):
+            self.check(prompt)
+            queued.append((key, prompt, self._first_size(prompt)))
+            if self.policy.kind == AUTO:
+                self._open[key] = prompt
+        for size in dict.fromkeys(size for _, _, size in queued):
+            lane = self._lane(size)
+            lane.admit([(key, prompt) for key, prompt, its in queued if its == size])
 
-    def _stop_at(self, answer: Completion) -> int | None:
-        text = self.decode(answer.token_ids)
-        found = [at for stop in self.sampling.stop if (at := text.find(stop)) >= 0]
-        return min(found, default=None)
+    def _first_size(self, prompt: Prompt) -> NestedSize:
+        if prompt.nested is not None:
+            return self.model.nested_size(prompt.nested)
+        if self.policy.kind == AUTO and self.small is not None:
+            return self.small
+        return self.size
 
-    def _finish(self, row: int, why: str, at: int | None = None) -> None:
-        answer = self.completions[row]
-        answer.finish = why
-        answer.text = self.decode(answer.token_ids)[:at]
-        self.running.discard(row)
+    def _ended(self, size: NestedSize, lane: Lane) -> Iterator[tuple[int, Completion]]:
+        for key, answer in lane.ended():
+            answer.size = size.label
+            if self.policy.kind == AUTO:
+                prompt = self._open[key]
+                if self._is_doubtful(size, prompt, answer):
+                    self._doubted[key] = answer.logprob or 0.0
+                    self._again.append((key, prompt, self.size))
+                    continue
+                answer.doubted = self._doubted.pop(key, None)
+                del self._open[key]
+                if self.on_token is not None:
+                    for token in answer.token_ids:
+                        self.on_token(key, token)
+            yield key, answer
+
+    def _is_doubtful(self, size: NestedSize, prompt: Prompt, answer: Completion) -> bool:
+        if prompt.nested is not None or size == self.size or answer.logprob is None:
+            return False
+        return answer.logprob < self.policy.threshold
+
+    def _lane(self, size: NestedSize) -> Lane:
+        if size not in self._lanes:
+            self._lanes[size] = self._new_lane(size)
+        return self._lanes[size]
+
+    def _new_lane(self, size: NestedSize) -> Lane:
+        model, longest = self.model, self.policy.draft_tokens
+        drafts = self.policy.kind == SPECULATIVE and size != self.small
+        slots = Slots(model, self.slots, model.running(size), longest if drafts else 0, self.chunk)
+        answers = Answers(
+            self.sampling,
+            model.stop_ids if self.sampling.stop_ids is None else self.sampling.stop_ids,
+            model.decode_text,
+            self.slots,
+            min(self.sampling.max_new_tokens, model.config.text.max_position_embeddings),
+            None if self.policy.kind == AUTO else self.on_token,
+        )
+        if not drafts:
+            return PlainLane(slots, answers)
+        draft = Slots(self.draft, self.slots, self.draft.running(self.small), longest, self.chunk)
+        # What is sampled depends on where drafts end, and nothing may depend on the clock.
+        length = DraftLength(longest, fixed=self.sampling.temperature > 0)
+        return SpeculativeLane(slots, draft, answers, length)
 
 
-def sample(logits: Tensor, sampling: Sampling, draws: Tensor) -> Tensor:
-    """Draw one token a row.
-
-    Args:
-        logits: float32 [rows, vocab]
-        sampling: temperature above 0, top-k, top-p.
-        draws: float32 [rows] in 0..1, each row's own random number.
+def complete(generation: Generation, prompts: Sequence[Prompt]) -> list[Completion]:
+    """Complete all prompts.
 
     Returns:
-        int64 [rows]
+        One completion a prompt, in order; each depends on its own row only.
+
+    Raises:
+        InputError: a prompt that cannot be answered; nothing has been computed then.
     """
-    ordered, ids = (logits / sampling.temperature).sort(dim=-1, descending=True, stable=True)
-    if sampling.top_k:
-        ordered, ids = ordered[:, : sampling.top_k], ids[:, : sampling.top_k]
-    probabilities = ordered.softmax(-1)
-    before = probabilities.cumsum(-1) - probabilities  # what more likely tokens have together
-    # The most likely token has 0 before it, so that at least one always stays.
-    kept = before < sampling.top_p
-    reached = (probabilities * kept).cumsum(-1)
-    # The first token whose cumulative probability passes the draw; never one that was cut.
-    passed = (reached <= draws[:, None] * reached[:, -1:]).sum(-1, keepdim=True)
-    place = torch.minimum(passed, kept.sum(-1, keepdim=True) - 1)
-    return ids.gather(1, place).squeeze(1)
+    for prompt in prompts:
+        generation.check(prompt)
+    done = dict(generation.stream(enumerate(prompts)))
+    return [done[key] for key in range(len(prompts))]
 
 
 def check_length(length: int, context: int) -> None:
@@ -200,7 +210,14 @@ def check_length(length: int, context: int) -> None:
         )
 
 
-def _check_prompt(prompt: Prompt, text: TextConfig) -> None:
+def check_prompt(prompt: Prompt, text: TextConfig) -> None:
+    """Refuse a prompt that the model cannot read.
+
+    Raises:
+        InputError: it is empty or too long, holds an id that the model does not have, or
+            embeddings of another shape.
+    """
+    check_length(len(prompt.token_ids), text.max_position_embeddings)
     worst = max(prompt.token_ids, key=lambda token: max(token, -token * text.vocab_size))
     if not 0 <= worst < text.vocab_size:
         raise InputError(
@@ -213,23 +230,3 @@ def _check_prompt(prompt: Prompt, text: TextConfig) -> None:
             f"the prompt's embeddings have shape {list(prompt.embeddings.shape)}; accepted is "
             f"{list(expected)}, one for each token. Make them with `fuse`."
         )
-
-
-def _left_padded(model: "Gemma3n", prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor, Tensor]:
-    """Token ids [rows, seq], embeddings [rows, seq, hidden], positions [rows, seq].
-
-    Padding is on the left, so that every row's last token is in the last column.
-    """
-    text, longest = model.config.text, max(len(p.token_ids) for p in prompts)
-    shape = (len(prompts), longest)
-    token_ids = torch.full(shape, text.pad_token_id, device=model.device)
-    positions = torch.full(shape, EMPTY, device=model.device)
-    embeddings = torch.zeros((*shape, text.hidden_size), dtype=model.dtype, device=model.device)
-    for row, prompt in enumerate(prompts):
-        length = len(prompt.token_ids)
-        ids = torch.tensor(prompt.token_ids, device=model.device)
-        token_ids[row, -length:] = ids
-        positions[row, -length:] = torch.arange(length, device=model.device)
-        fused = model.embed(ids[None])[0] if prompt.embeddings is None else prompt.embeddings
-        embeddings[row, -length:] = fused.to(embeddings)
-    return token_ids, embeddings, positions

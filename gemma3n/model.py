@@ -12,8 +12,9 @@ from gemma3n.chat import Mark, Turn, parse_template
 from gemma3n.checkpoint import Checkpoint
 from gemma3n.errors import InputError, SettingsError
 from gemma3n.fuse import image_sequence, with_hard_rows, with_soft_tokens
-from gemma3n.generate import Completion, Prompt, complete
+from gemma3n.generate import Completion, Generation, Prompt, complete
 from gemma3n.matformer import NestedSize, resolve_size
+from gemma3n.policy import Policy
 from gemma3n.sampling import Sampling
 from gemma3n.text.cache import EMPTY
 from gemma3n.text.decoder import Decoder, Running
@@ -186,10 +187,14 @@ class Gemma3n:
         embedders = [self.towers.embedder(medium) for medium in media]
         return with_hard_rows(self.text.embed(token_ids), token_ids, embedders)
 
-    def embed_tokens(self, token_ids: Sequence[int]) -> Tensor:
-        """Embeddings [rows, 1, hidden] of one id a row; ids on the host spare a question to it."""
-        ids = torch.tensor(token_ids, device=self.device)[:, None]
-        is_text = max(token_ids) < self.config.text.vocab_size_per_layer_input
+    def embed_tokens(self, token_ids: Sequence[Sequence[int]]) -> Tensor:
+        """Embeddings [rows, seq, hidden] of ids that the host knows: it need not ask what they are.
+
+        Args:
+            token_ids: as many of each row.
+        """
+        ids = torch.tensor(token_ids, device=self.device)
+        is_text = max(map(max, token_ids)) < self.config.text.vocab_size_per_layer_input
         return self.text.embed(ids) if is_text else self.embed(ids)
 
     @torch.inference_mode()
@@ -254,9 +259,10 @@ class Gemma3n:
         audio: Sequence[Sequence[Tensor]] | None = None,
         images: Sequence[Sequence[Tensor] | Tensor] | None = None,
         chat: bool = True,
-        nested: str | NestedSize | None = None,
+        nested: str | NestedSize | Sequence[str | NestedSize | None] | None = None,
         seed: int | Sequence[int] = 0,
         on_token: Callable[[int, int], None] | None = None,
+        policy: Policy | None = None,
         **sampling: object,
     ) -> list[str]:
         """Answer prompts.
@@ -267,9 +273,10 @@ class Gemma3n:
             audio: for each prompt its clips' soft tokens, in order.
             images: for each prompt its images' soft tokens, in order.
             chat: make each template the user's turn of a chat; false for base checkpoints.
-            nested: a size within the loaded one.
+            nested: a size within the loaded one; one for all rows, or one a row.
             seed: for sampling; one for all rows, or one a row.
             on_token: called with (row, token id) as tokens appear.
+            policy: how a smaller size takes part: `Policy("auto")`, `Policy("speculative")`.
             sampling: fields of `Sampling`: max_new_tokens, temperature, top_k, top_p, stop.
 
         Returns:
@@ -290,17 +297,28 @@ class Gemma3n:
         seeds = [seed] * len(prompts) if isinstance(seed, int) else seed
         clips = [()] * len(prompts) if audio is None else audio
         pictures = [()] * len(prompts) if images is None else images
-        for what, given in (("audio", clips), ("images", pictures), ("seed", seeds)):
+        own: Sequence[str | NestedSize | None] = [None] * len(prompts)
+        if nested is not None and not isinstance(nested, str | NestedSize):
+            nested, own = None, nested
+        for what, given in (
+            ("audio", clips),
+            ("images", pictures),
+            ("seed", seeds),
+            ("nested", own),
+        ):
             if len(given) != len(prompts):
                 raise InputError(
                     f"{what} has {len(given)} entries for {len(prompts)} prompts. "
                     "Give one a prompt, an empty list where there is none."
                 )
         rows = []
-        for prompt, heard, seen, one in zip(prompts, clips, pictures, seeds, strict=True):
+        for prompt, heard, seen, one, size in zip(
+            prompts, clips, pictures, seeds, own, strict=True
+        ):
             ids = self._prompt_ids(prompt, chat)
-            rows.append(Prompt(ids, self.fuse(ids, heard, seen), int(one)))
-        done = self.complete(rows, Sampling(**sampling), nested, on_token)  # type: ignore[arg-type]
+            rows.append(Prompt(ids, self.fuse(ids, heard, seen), int(one), size))
+        asked = Sampling(**sampling)  # type: ignore[arg-type]
+        done = self.complete(rows, asked, nested, on_token, policy)
         return [answer.text for answer in done]
 
     def generate_ids(
@@ -335,25 +353,58 @@ class Gemma3n:
         sampling: Sampling,
         nested: str | NestedSize | None = None,
         on_token: Callable[[int, int], None] | None = None,
+        policy: Policy | None = None,
+        slots: int | None = None,
     ) -> list[Completion]:
-        """Complete prompts and say all about it; see `gemma3n.generate.complete`."""
-        return complete(self, prompts, sampling, self.running(nested), on_token=on_token)
+        """Complete prompts in one go and say all about it; see `Generation`.
 
-    def running(self, nested: str | NestedSize | None) -> Running:
-        """The layers and widths that run for a nested size; None is the loaded one.
+        Args:
+            prompts: the rows; each result depends on its own row only.
+            sampling: the same for all rows.
+            nested: a size within the loaded one, of prompts that name none of their own.
+            on_token: called with (row, token id) as tokens appear.
+            policy: how a smaller size takes part.
+            slots: rows decoded at once; all of them by default.
 
         Raises:
-            SettingsError: the size is not within the loaded one.
+            InputError: a prompt that cannot be answered.
         """
-        size = self.size if nested is None else resolve_size(nested, self.config)
-        text = self.config.text
+        slots = slots or max(len(prompts), 1)
+        return complete(self.generation(sampling, nested, policy, slots, on_token), prompts)
+
+    def generation(
+        self,
+        sampling: Sampling,
+        nested: str | NestedSize | None = None,
+        policy: Policy | None = None,
+        slots: int = 8,
+        on_token: Callable[[int, int], None] | None = None,
+        draft: "Gemma3n | None" = None,
+    ) -> Generation:
+        """Answers prompts as they come, so many at once; see `Generation`."""
+        return Generation(self, sampling, nested, policy, slots, on_token=on_token, draft=draft)
+
+    def nested_size(self, nested: str | NestedSize | None) -> NestedSize:
+        """A nested size that runs on the loaded weights; None is the loaded one.
+
+        Raises:
+            SettingsError: no such size, or it is not within the loaded one.
+        """
+        if nested is None:
+            return self.size
+        size = resolve_size(nested, self.config)
+        if not size.within(self.size, self.config.text):
+            raise SettingsError(
+                f"nested='{size.name or size}' is not within the loaded size "
+                f"'{self.size_name}'. Load a larger one."
+            )
+        return size
+
+    def running(self, nested: str | NestedSize | None) -> Running:
+        """The layers and widths that run for a nested size, see `nested_size`."""
+        size = self.nested_size(nested)
         if size not in self._running:
-            if not size.within(self.size, text):
-                raise SettingsError(
-                    f"nested='{size.name or size}' is not within the loaded size "
-                    f"'{self.size_name}'. Load a larger one."
-                )
-            self._running[size] = self.text.running(size.ffn_widths(text))
+            self._running[size] = self.text.running(size.ffn_widths(self.config.text))
         return self._running[size]
 
     @property

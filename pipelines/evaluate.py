@@ -32,7 +32,16 @@ from stages.write import Format, replacing
 logger = logging.getLogger(__name__)
 
 SCORES, ROWS = "scores.json", "rows.jsonl"
-_GROUPS = ("ple", "executor", "mel", "resize", "encode", "fuse", "decode")  # as in a path job
+_GROUPS = (
+    "policy",
+    "ple",
+    "executor",
+    "mel",
+    "resize",
+    "encode",
+    "fuse",
+    "decode",
+)  # as in a path job
 _SHOWN = {
     Task.transcribe: {"wer": "WER %", "cer": "CER %", "exact": "exact %"},
     Task.caption: {"exact": "exact %", "f1": "token F1 %"},

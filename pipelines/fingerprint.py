@@ -25,7 +25,7 @@ FINGERPRINT = "fingerprint.json"
 
 # Settings that change no result, or that stand in it in another way.
 _LEFT_OUT = ("job", "output", "fresh", "retry_failed", "device", "source.path", "source.recursive")
-_GROUPS_LEFT_OUT = ("executor", "sink", "ple", "model", "nested", "precision")
+_GROUPS_LEFT_OUT = ("executor", "sink", "ple", "model", "nested", "policy", "precision")
 _COMPANIONS = ("config.json", "preprocessor_config.json", "tokenizer.model")
 _SAMPLES, _SAMPLE = 32, 4096  # places in a file of weights that are looked at, and their bytes
 
@@ -51,6 +51,7 @@ def fingerprint(job: PathJob, load: Load) -> dict[str, Any]:
         "nested": json.loads(json.dumps(asdict(load.nested))),
         "nested.budget_gb": load.budget_gb,
         "precision": settled_precision(load),
+        **job.policy.told(),
         **settings,
     }
 

@@ -1,7 +1,7 @@
 """The path in one process, on one device: threads read ahead of the model."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from itertools import chain
 from pathlib import Path
@@ -13,7 +13,7 @@ from pipelines.path import MODEL_STAGES, build_stage
 from pipelines.progress import Summary, follow, live_line
 from pipelines.read_ahead import read_ahead
 from pipelines.settings import ExecutorSettings, PathJob
-from pipelines.step import batches, expand_step, run_steps
+from pipelines.step import StageTimes, batches, expand_step, run_steps, stream_step
 from stages.model import Load, shared_model
 from stages.row import Row, Stage
 from stages.source import SourceSettings, list_items
@@ -68,12 +68,26 @@ class InProcess:
                 chain([first], items), read, self.settings.readers, ahead, summary.waited
             )
             with closing(rows):
-                for some in batches(rows, batch):
-                    done = run_steps(stages, job.path[apart:], some, times)
+                for done in _through(job.path[apart:], stages, rows, batch, times):
                     summary.count(done)
                     summary.earlier = finished.items
                     tell(done)
             summary.earlier = finished.items
+
+
+def _through(
+    path: list[str], stages: Mapping[str, Stage], rows: Iterable[Row], batch: int, times: StageTimes
+) -> Iterator[list[Row]]:
+    """Send rows along a path, so many at a time; what a stage that `streams` has done goes on."""
+    streaming = next((n for n, name in enumerate(path) if stages[name].streams), None)
+    before = path[:streaming]
+    ready = (run_steps(stages, before, some, times) for some in batches(rows, batch))
+    if streaming is None:
+        yield from ready
+        return
+    name = path[streaming]
+    done = stream_step(stages[name], name, chain.from_iterable(ready), batch, times)
+    yield from _through(path[streaming + 1 :], stages, done, batch, times)
 
 
 def _load_model(job: PathJob, load: Load, first: Row) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 _SHORT = {
     "model": "model.path",
     "nested": "nested.name",
+    "policy": "policy.kind",
     "ple": "ple.placement",
     "executor": "executor.kind",
     "prompt": "fuse.prompt",

@@ -3,7 +3,7 @@
 from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from gemma3n.matformer import FULL_SIZE, NestedSize, resolve_size
-from pipelines.settings import NestedSettings
+from pipelines.settings import NestedSettings, PolicyKind, PolicySettings
 
 
 def nested_size(settings: NestedSettings, config: Config) -> NestedSize:
@@ -21,6 +21,22 @@ def nested_size(settings: NestedSettings, config: Config) -> NestedSize:
         return resolve_size(settings.name, config)
     one_or_all = widths[0] if widths is not None and len(widths) == 1 else widths
     return resolve_size(NestedSize.from_layers(layers, one_or_all, config.text), config)
+
+
+def check_policy(settings: PolicySettings, nested: NestedSize, config: Config) -> None:
+    """Refuse a policy whose small size is not inside the one that is loaded.
+
+    Raises:
+        SettingsError: it is not, or there is no such size.
+    """
+    if settings.kind is PolicyKind.single:
+        return
+    small = resolve_size(settings.small, config)
+    if not small.within(nested, config.text):
+        raise SettingsError(
+            f"policy.small={settings.small} is not inside nested={nested.label}. Name a size that "
+            "is, or load a larger one."
+        )
 
 
 def _check(settings: NestedSettings) -> None:

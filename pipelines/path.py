@@ -2,7 +2,7 @@
 
 import difflib
 import typing
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib.metadata import entry_points
 from itertools import chain
 from pathlib import Path
@@ -11,8 +11,10 @@ from typing import Any
 from gemma3n.chat import Mark, parse_template
 from gemma3n.config import Config
 from gemma3n.errors import InputError, SettingsError
+from gemma3n.matformer import resolve_size
+from gemma3n.named import checkpoint_folder
 from pipelines.keys import nearest
-from pipelines.settings import PathJob
+from pipelines.settings import PathJob, PolicyKind
 from stages.fuse import FuseSettings
 from stages.languages import language_name
 from stages.manifest import is_manifest
@@ -96,8 +98,21 @@ def build_stage(name: str, job: PathJob, load: Load, folder: Path) -> Stage:
         from stages.resize import Resize
 
         return Resize(job.resize, load, job.fuse.task)
+    if name == "decode":
+        from stages.decode import Decode
+
+        return Decode(job.decode, load, job.policy.policy(), _draft_load(job, load))
     stage = stage_class(name)
     return stage(settings_of(job, stage), load)
+
+
+def _draft_load(job: PathJob, load: Load) -> Load | None:
+    """How the size that drafts is loaded, if not with the one that it drafts for."""
+    precision = job.policy.draft_precision
+    if job.policy.kind is not PolicyKind.speculative or precision is None:
+        return None
+    small = resolve_size(job.policy.small, Config.from_folder(checkpoint_folder(load.folder)))
+    return replace(load, nested=small, budget_gb=None, parts=("text",), precision=precision.value)
 
 
 def check_path(job: PathJob) -> None:

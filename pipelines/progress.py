@@ -31,6 +31,7 @@ class Summary:
     audio_seconds: float = 0.0
     images: int = 0
     new_tokens: int = 0
+    sizes: Counter[str] = field(default_factory=Counter)  # rows that each nested size answered
     seconds: float = 0.0  # from the start to the last result
     stage_seconds: StageTimes = field(default_factory=StageTimes)  # stages may overlap
     waited_seconds: float = 0.0  # the model, for rows to be read
@@ -48,6 +49,7 @@ class Summary:
             self.audio_seconds += row.get("audio_s", 0.0)
             self.images += len(row["image_paths"])
             self.new_tokens += row.get("new_tokens", 0)
+            self.sizes.update([row["size"]] if row.get("size") else [])
 
     def waited(self, seconds: float, was_ready: bool) -> None:
         """Add what the model waited for a row."""

@@ -29,7 +29,7 @@ from pipelines.fingerprint import FINGERPRINT, check_same, digest, fingerprint, 
 from pipelines.finished import Finished
 from pipelines.item_files import FOLDERS, clear_files
 from pipelines.lock import locked
-from pipelines.nested import nested_size
+from pipelines.nested import check_policy, nested_size
 from pipelines.output import writable
 from pipelines.path import check_path, check_prompt, language_note
 from pipelines.pools import WORK, check_pools
@@ -132,12 +132,14 @@ def model_load(job: PathJob) -> Load:
         SettingsError: not a checkpoint, or no such nested size in it.
     """
     config = Config.from_folder(job.model.folder)
+    nested = nested_size(job.nested, config)
+    check_policy(job.policy, nested, config)
     parts = ["text"] if {"fuse", "decode"} & set(job.path) else []
     parts += ["vision"] if Media.image in job.source.media else []
     parts += ["audio"] if Media.audio in job.source.media else []
     return Load(
         folder=absolute(job.model).path,
-        nested=nested_size(job.nested, config),
+        nested=nested,
         budget_gb=job.nested.budget_gb,
         parts=tuple(parts),
         precision=job.precision.value,

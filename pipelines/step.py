@@ -1,6 +1,7 @@
 """One stage over one batch: rows that fail are marked and stepped over. Both executors use it."""
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -85,6 +86,51 @@ def run_step(stage: Stage, name: str, rows: list[Row]) -> list[Row]:
     for row in rows:
         done += [row] if _is_over(row) else next(results)
     return done
+
+
+def stream_step(
+    stage: Stage, name: str, rows: Iterable[Row], batch: int, times: StageTimes
+) -> Iterator[Row]:
+    """Run a stage that `streams`: a row that is done makes room for the next.
+
+    Args:
+        stage: sees copies of the good rows.
+        name: of the stage, for errors and for the time that it takes.
+        rows: any mix of good and failed rows; the time to make them is not the stage's.
+        batch: rows worked on at once.
+        times: to add to.
+
+    Yields:
+        The same rows in any order, as `run_step` returns them.
+    """
+    over: deque[Row] = deque()
+    elsewhere = 0.0
+
+    def good() -> Iterator[Row]:
+        nonlocal elsewhere
+        coming = iter(rows)
+        while True:
+            began = time.perf_counter()
+            row = next(coming, None)
+            elsewhere += time.perf_counter() - began
+            if row is None:
+                return
+            if _is_over(row):
+                over.append(row)
+            else:
+                yield row.copy()
+
+    results = stage.stream(good(), batch)
+    while True:
+        began, elsewhere = time.perf_counter(), 0.0
+        done = next(results, None)
+        times.add({name: time.perf_counter() - began - elsewhere})
+        while over:
+            yield over.popleft()
+        if done is None:
+            return
+        row, error = done
+        yield row if error is None else _failed(row, name, error)
 
 
 def _is_over(row: Row) -> bool:

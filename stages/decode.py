@@ -1,13 +1,19 @@
 """Fused embeddings -> text."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from zlib import crc32
 
-from gemma3n.errors import SettingsError
+from gemma3n.errors import InputError, SettingsError
+from gemma3n.policy import Policy
 from gemma3n.sampling import Sampling
-from stages.model import Load, shared_model
+from stages.model import Load, shared_draft, shared_model
 from stages.row import Row, Stage
 from stages.setting import setting
+
+if TYPE_CHECKING:
+    from gemma3n.generate import Completion, Prompt
 
 
 @dataclass
@@ -33,39 +39,82 @@ class DecodeSettings:
 
 
 class Decode(Stage):
-    """Answers a batch of prompts; no answer depends on the other rows of its batch."""
+    """Answers prompts; no answer depends on the rows beside it."""
 
     settings_type = DecodeSettings
-    reads = ("token_ids", "embeddings")
+    reads = ("token_ids", "embeddings", "nested")
     adds = ("text", "new_tokens", "logprob", "size", "note")
     drops = ("token_ids", "embeddings")
+    streams = True
 
-    def __init__(self, settings: DecodeSettings, load: Load) -> None:
+    def __init__(
+        self,
+        settings: DecodeSettings,
+        load: Load,
+        policy: Policy | None = None,
+        draft: Load | None = None,
+    ) -> None:
+        """Load what answers, and what drafts for it if that is another load."""
         self.model = shared_model(load)
-        self.seed = settings.seed
-        self.sampling = settings.sampling()
+        self.draft = None if draft is None else shared_draft(draft)
+        self.seed, self.sampling = settings.seed, settings.sampling()
+        self.policy = policy or Policy()
 
     def __call__(self, rows: list[Row]) -> list[Row]:
+        """See `Stage`."""
+        for _, error in self.stream(iter(rows), len(rows)):
+            if error is not None:
+                raise error
+        return rows
+
+    def stream(self, rows: Iterator[Row], batch: int) -> Iterator[tuple[Row, InputError | None]]:
+        """See `Stage.stream`; a row that is done makes room for the next."""
+        asked: dict[int, Row] = {}
+        refused: list[tuple[Row, InputError]] = []
+        generation = self.model.generation(
+            self.sampling, policy=self.policy, slots=batch, draft=self.draft
+        )
+
+        def prompts() -> Iterator[tuple[int, "Prompt"]]:
+            for key, row in enumerate(rows):
+                try:
+                    prompt = self._prompt(row)
+                    generation.check(prompt)
+                except InputError as error:
+                    refused.append((row, error))
+                    continue
+                asked[key] = row
+                yield key, prompt
+
+        for key, answer in generation.stream(prompts()):
+            yield self._answered(asked.pop(key), answer), None
+            while refused:
+                yield refused.pop()
+        yield from refused
+
+    def _prompt(self, row: Row) -> "Prompt":
         from gemma3n.generate import Prompt
 
-        prompts = [
-            Prompt(
-                token_ids=row.pop("token_ids"),
-                embeddings=row.pop("embeddings"),
-                seed=_row_seed(self.seed, row),
-            )
-            for row in rows
-        ]
-        answers = self.model.complete(prompts, self.sampling)
-        for row, answer in zip(rows, answers, strict=True):
-            count = len(answer.token_ids)
-            row["text"] = answer.text
-            row["new_tokens"] = count
-            row["logprob"] = sum(answer.logprobs) / count if count else None
-            row["size"] = self.model.size_name
-            notes = [row.get("note"), f"cut at {count} tokens" if answer.finish == "length" else ""]
-            row["note"] = "; ".join(filter(None, notes)) or None
-        return rows
+        return Prompt(
+            token_ids=row.pop("token_ids"),
+            embeddings=row.pop("embeddings"),
+            seed=_row_seed(self.seed, row),
+            nested=row["nested"],
+        )
+
+    def _answered(self, row: Row, answer: "Completion") -> Row:
+        count = len(answer.token_ids)
+        notes = [row.get("note")]
+        if answer.finish == "length":
+            notes.append(f"cut at {count} tokens")
+        if answer.doubted is not None:
+            notes.append(f"{self.policy.small} had log-probability {answer.doubted:.2f}")
+        row["text"] = answer.text
+        row["new_tokens"] = count
+        row["logprob"] = answer.logprob
+        row["size"] = answer.size
+        row["note"] = "; ".join(filter(None, notes)) or None
+        return row
 
 
 def _row_seed(seed: int, row: Row) -> int:

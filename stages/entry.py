@@ -78,6 +78,8 @@ def fill(
     row["task"] = _text(raw, "task") or _nemo_task(raw)
     language = raw.get(_spelt(raw, _LANGUAGE))
     row["language"] = language if isinstance(language, str) else None  # it is but a hint
+    nested = raw.get("nested")
+    row["nested"] = nested if isinstance(nested, str) else None  # else it is the manifest's own
     if not files and row["prompt"] is None and row["turns"] is None:
         raise InputError(f"has nothing to work on. {_HOW}")
     for path, kind in files:

@@ -28,6 +28,16 @@ class Load:
 @lru_cache(maxsize=1)  # a sweep runs many jobs in one process: the last model leaves
 def shared_model(load: Load) -> "Gemma3n":
     """The process's one model for `load`, loaded on first use."""
+    return _loaded(load)
+
+
+@lru_cache(maxsize=1)
+def shared_draft(load: Load) -> "Gemma3n":
+    """The one that drafts for it, where that is another load."""
+    return _loaded(load)
+
+
+def _loaded(load: Load) -> "Gemma3n":
     import gemma3n
 
     return gemma3n.load(

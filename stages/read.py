@@ -33,6 +33,7 @@ class Read(Stage):
         "prompt",
         "task",
         "language",
+        "nested",
         "turns",
         "reference",
         "extra",

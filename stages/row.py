@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from gemma3n.errors import InputError
+
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
 
@@ -38,6 +40,7 @@ class Row(TypedDict, total=False):
     prompt: str | None  # this row's own prompt, plain text; None uses the job's
     task: str | None  # this row's own task, as `fuse.task` spells it; None uses the job's
     language: str | None  # that its clips are in, as the source spells it
+    nested: str | None  # name of the nested size that is to answer; None is the job's
     turns: str | None  # a chat, as JSON, see `stages/turns.py`; after it comes `prompt`, if any
     reference: str | None  # what the answer should be, if the manifest knows
     extra: str | None  # all else that the manifest's line says, as one JSON object
@@ -104,6 +107,7 @@ def light_row(
         extra=extra,
         task=None,
         language=None,
+        nested=None,
         turns=None,
         offset_s=None,
         stated_s=None,
@@ -140,6 +144,7 @@ class Stage:
     types: ClassVar[dict[str, Any]] = {}  # of columns that it adds and `Row` does not declare
     expands: ClassVar[bool] = False  # may make several rows of one; then `expand` is what is called
     sees_errors: ClassVar[bool] = False  # rows that carry `error` reach it too
+    streams: ClassVar[bool] = False  # may take rows as it has room for them; then `stream` is there
 
     def __init__(self, settings: Any, load: Load) -> None:
         """Make what every batch needs.
@@ -165,6 +170,18 @@ class Stage:
         `last`. After `InputError` what was yielded stays, and the error is the item's last segment.
         """
         yield from self([row])
+
+    def stream(self, rows: Iterator[Row], batch: int) -> Iterator["tuple[Row, InputError | None]"]:
+        """What `__call__` does, of a stage that `streams`: rows come and go one by one.
+
+        Args:
+            rows: taken when there is room for them.
+            batch: rows worked on at once.
+
+        Yields:
+            Each row when it is done, in any order; with the error of one that cannot be used.
+        """
+        raise NotImplementedError
 
     def close(self) -> None:
         """Finish what the last batch left open."""

@@ -1,16 +1,21 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import gemma3n
 from gemma3n import Gemma3n, InputError, NestedSize, SettingsError
-from gemma3n.generate import Completion, Prompt, complete, sample
+from gemma3n.choose import sample
+from gemma3n.generate import Completion, Generation, Prompt, complete
+from gemma3n.policy import AUTO, Policy
 from gemma3n.sampling import Sampling
+from gemma3n.slots import runs_of_like
 
 Arrays = Callable[[str], dict[str, Tensor]]
 GREEDY = Sampling(max_new_tokens=12, stop_ids=[])
@@ -18,7 +23,8 @@ GREEDY = Sampling(max_new_tokens=12, stop_ids=[])
 
 def greedy(model: Gemma3n, prompts: list[list[int]], chunk: int = 512) -> list[Completion]:
     with torch.inference_mode():
-        return complete(model, [Prompt(ids) for ids in prompts], GREEDY, chunk=chunk)
+        generation = Generation(model, GREEDY, slots=len(prompts), chunk=chunk)
+        return complete(generation, [Prompt(ids) for ids in prompts])
 
 
 def test_greedy_decoding_equals_the_reference(model: Gemma3n, golden: Arrays) -> None:
@@ -192,3 +198,110 @@ def test_an_id_that_the_model_does_not_have_is_refused(model: Gemma3n, token: in
 def test_embeddings_of_another_shape_are_refused(model: Gemma3n) -> None:
     with pytest.raises(InputError, match=r"shape \[2, 1\]; accepted is \[2, 64\]"):
         model.complete([Prompt([2, 9], torch.zeros(2, 1))], GREEDY)
+
+
+@settings(max_examples=12)
+@given(
+    lengths=st.lists(st.tuples(st.integers(1, 30), st.integers(0, 508)), min_size=1, max_size=9),
+    slots=st.integers(1, 4),
+)
+def test_rows_that_take_over_a_slot_say_what_they_say_alone(
+    model: Gemma3n, lengths: list[tuple[int, int]], slots: int
+) -> None:
+    prompts = [Prompt([4 + (first + n) % 500 for n in range(long)]) for long, first in lengths]
+    alone = [model.complete([prompt], GREEDY)[0].token_ids for prompt in prompts]
+    # Rows end at different times, as they do in a job: at some token of the first one's answer.
+    ends = replace(GREEDY, stop_ids=[alone[0][len(prompts) % 12]])
+    expected = [model.complete([prompt], ends)[0].token_ids for prompt in prompts]
+    together = model.complete(prompts, ends, slots=slots)
+    assert [answer.token_ids for answer in together] == expected
+
+
+def test_prompts_are_taken_as_slots_become_free(model: Gemma3n) -> None:
+    taken: list[int] = []
+
+    def coming() -> Iterator[tuple[int, Prompt]]:
+        for key in range(6):
+            taken.append(key)
+            yield key, Prompt([2, 9, 8, key + 4])
+
+    generation = Generation(model, GREEDY, slots=2)
+    for count, (key, answer) in enumerate(generation.stream(coming()), start=1):
+        assert answer.token_ids == greedy(model, [[2, 9, 8, key + 4]])[0].token_ids
+        assert len(taken) <= count + 2
+    assert taken == list(range(6))
+
+
+def test_rows_of_one_batch_may_ask_for_different_sizes(
+    model: Gemma3n, slices: dict[str, NestedSize]
+) -> None:
+    sizes = [None, slices["e2b"], slices["mix"], slices["e2b"], None]
+    rows = [Prompt([2, 9, 8 + n], nested=size) for n, size in enumerate(sizes)]
+    together = model.complete(rows, GREEDY, slots=3)
+    assert [answer.size for answer in together] == ["full", "e2b", "mix", "e2b", "full"]
+    for n, (size, answer) in enumerate(zip(sizes, together, strict=True)):
+        assert [answer.token_ids] == model.generate_ids([[2, 9, 8 + n]], 12, [], nested=size)
+
+
+def test_a_size_that_is_not_loaded_is_refused(
+    checkpoint_folder: Path, slices: dict[str, NestedSize]
+) -> None:
+    small = gemma3n.load(checkpoint_folder, nested=slices["e2b"], parts=["text"])
+    with pytest.raises(InputError, match="nested='full' is not within the loaded size 'e2b'"):
+        small.complete([Prompt([2, 9], nested="full")], GREEDY)
+
+
+@settings(max_examples=4)
+@given(threshold=st.floats(-3, 0))
+def test_a_doubtful_small_answer_is_given_again_by_the_large_size(
+    model: Gemma3n, slices: dict[str, NestedSize], threshold: float
+) -> None:
+    rows = [Prompt([2, 9, 8 + n]) for n in range(5)]
+    small = model.complete(rows, GREEDY, nested=slices["e2b"])
+    full = model.complete(rows, GREEDY)
+    seen: list[tuple[int, int]] = []
+    answers = model.complete(
+        rows,
+        GREEDY,
+        policy=Policy(AUTO, slices["e2b"], threshold),
+        on_token=lambda row, token: seen.append((row, token)),
+        slots=3,
+    )
+    for row, (first, second, answer) in enumerate(zip(small, full, answers, strict=True)):
+        assert first.logprob is not None
+        doubtful = first.logprob < threshold
+        assert answer.size == ("full" if doubtful else "e2b")
+        assert answer.token_ids == (second if doubtful else first).token_ids
+        assert answer.doubted == (pytest.approx(first.logprob, abs=1e-4) if doubtful else None)
+        assert [token for of, token in seen if of == row] == answer.token_ids
+
+
+def test_a_row_with_a_size_of_its_own_is_never_asked_again(
+    model: Gemma3n, slices: dict[str, NestedSize]
+) -> None:
+    row = Prompt([2, 9, 8], nested=slices["e2b"])
+    answer = model.complete([row], GREEDY, policy=Policy(AUTO, slices["e2b"], threshold=0))[0]
+    assert (answer.size, answer.doubted) == ("e2b", None)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"kind": "best"}, "kind='best'; accepted is single, auto, speculative"),
+        ({"threshold": 0.5}, "threshold=0.5; accepted is 0 or less"),
+        ({"threshold": float("nan")}, "threshold=nan"),
+        ({"draft_tokens": 0}, "draft_tokens=0; accepted is 1 to 64"),
+    ],
+)
+def test_a_policy_out_of_range_is_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        Policy(**wrong)
+
+
+def test_prompts_of_like_length_share_a_pass() -> None:
+    def lengths(*given: int) -> list[list[int]]:
+        runs = runs_of_like([Prompt([5] * n) for n in given])
+        return [[len(prompt.token_ids) for prompt in run] for run in runs]
+
+    assert lengths(10, 90, 30) == [[10, 90, 30]]  # short ones: padding costs less than a pass
+    assert lengths(1000, 900, 30, 1000) == [[1000, 900], [30], [1000]]

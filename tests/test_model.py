@@ -190,3 +190,18 @@ def test_towers_are_no_inference_tensors_whoever_loads_them(checkpoint_folder: P
     for module in (model.audio, model.towers.embedder("audio")):
         assert not any(parameter.is_inference() for parameter in module.parameters())
         module.requires_grad_(True)
+
+
+def test_each_prompt_may_have_a_nested_size_and_all_a_policy(
+    model: Gemma3n, slices: dict[str, NestedSize]
+) -> None:
+    small, prompts = slices["e2b"], ["Say hello.", "Say no."]
+    told: dict[str, Any] = {"max_new_tokens": 6}
+    full = model.generate(prompts, **told)
+    narrow = model.generate(prompts, nested=small, **told)
+    assert model.generate(prompts, nested=[None, small], **told) == [full[0], narrow[1]]
+    assert model.generate(prompts, policy=gemma3n.Policy("auto", small, 0), **told) == full
+    speculative = gemma3n.Policy("speculative", small)
+    assert model.generate(prompts, policy=speculative, **told) == full
+    with pytest.raises(InputError, match="nested has 1 entries for 2 prompts"):
+        model.generate(prompts, nested=[small], **told)

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from gemma3n.config import FULL, SLIDING, TextConfig
 from gemma3n.layers import RMSNorm
-from gemma3n.text.cache import KVCache, Step
+from gemma3n.text.cache import CachedRows, Step
 
 KV = tuple[Tensor, Tensor]  # keys, values: each [batch, keys, kv_heads, head_dim]
 
@@ -101,7 +101,7 @@ def attention_masks(positions: Tensor, steps: dict[str, Step], window: int) -> d
 
     Args:
         positions: int64 [batch, seq] of the queries, -1 for padding.
-        steps: from `KVCache.begin`, or `whole_sequence` without a cache.
+        steps: from `CachedRows.begin`, or `whole_sequence` without a cache.
         window: positions a local layer may see, its own included.
 
     Returns:
@@ -125,6 +125,6 @@ def whole_sequence(positions: Tensor) -> dict[str, Step]:
     return {SLIDING: step, FULL: step}
 
 
-def remember(cache: KVCache | None, layer: int, kv: KV, step: Step) -> KV:
+def remember(cache: CachedRows | None, layer: int, kv: KV, step: Step) -> KV:
     """A layer's new keys and values joined with the earlier ones of the cache, if there is one."""
     return kv if cache is None else cache.update(layer, *kv, step)

@@ -20,7 +20,7 @@ from gemma3n.text.attention import (
     rope_table,
     whole_sequence,
 )
-from gemma3n.text.cache import KVCache
+from gemma3n.text.cache import CachedRows
 from gemma3n.text.feedforward import FeedForward
 from gemma3n.text.laurel import Laurel
 from gemma3n.text.ple import PleTable, consecutive
@@ -179,7 +179,7 @@ class Decoder(nn.Module):
         token_ids: Tensor,
         embeddings: Tensor,
         positions: Tensor,
-        cache: KVCache | None = None,
+        cache: CachedRows | None = None,
         size: Running | None = None,
         last: int | None = None,
     ) -> Tensor:

@@ -27,6 +27,8 @@ from pipelines.settings.model import (
     Part,
     PlePlacement,
     PleSettings,
+    PolicyKind,
+    PolicySettings,
 )
 from pipelines.settings.training import (
     BatchSettings,
@@ -57,6 +59,8 @@ __all__ = [
     "PlanJob",
     "PlePlacement",
     "PleSettings",
+    "PolicyKind",
+    "PolicySettings",
     "PoolSettings",
     "PoolsSettings",
     "Precision",

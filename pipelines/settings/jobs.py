@@ -7,7 +7,13 @@ from omegaconf import MISSING
 
 from gemma3n.choices import Device, Precision
 from pipelines.settings.executor import ExecutorSettings
-from pipelines.settings.model import ModelSettings, NestedSettings, Part, PleSettings
+from pipelines.settings.model import (
+    ModelSettings,
+    NestedSettings,
+    Part,
+    PleSettings,
+    PolicySettings,
+)
 from stages.decode import DecodeSettings
 from stages.encode import EncodeSettings
 from stages.fuse import FuseSettings
@@ -34,6 +40,7 @@ class SourceJob:
         Device.auto, "auto: cuda, then mps, then cpu, the first that this machine has"
     )
     model: ModelSettings = field(default_factory=ModelSettings)
+    policy: PolicySettings = field(default_factory=PolicySettings)
     ple: PleSettings = field(default_factory=PleSettings)
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
     source: SourceSettings = field(default_factory=SourceSettings)

@@ -4,8 +4,10 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
+from gemma3n.choices import Precision
 from gemma3n.errors import SettingsError
 from gemma3n.named import NANO, checkpoint_folder, pinned
+from gemma3n.policy import Policy
 from stages.setting import setting
 
 
@@ -53,6 +55,55 @@ class NestedSettings:
     layers: list[int] | None = setting(None, "layers to keep, by the checkpoint's numbers")
     widths: list[int] | None = setting(None, "FFN units: one number for all, or one a kept layer")
     budget_gb: float | None = setting(None, "GB of weights: the largest named size that fits")
+
+
+class PolicyKind(Enum):
+    """How nested sizes are used."""
+
+    single = "single"
+    auto = "auto"
+    speculative = "speculative"
+
+
+@dataclass
+class PolicySettings:
+    """How nested sizes are used: one alone, a small one first, or a small one that drafts."""
+
+    kind: PolicyKind = setting(
+        PolicyKind.single,
+        "single: nested answers; auto: small answers, and nested again what small was unsure of; "
+        "speculative: small drafts, nested checks, the result is that of nested",
+    )
+    small: str = setting("small", "name of the size that answers first, or drafts")
+    threshold: float = setting(
+        -0.5, "of auto: mean log-probability of a token, below which nested answers again"
+    )
+    draft_tokens: int = setting(4, "of speculative: longest draft; it is shorter where that pays")
+    draft_precision: Precision | None = setting(
+        None,
+        "of speculative: number format that small is loaded in by itself; by default it is not",
+    )
+
+    def __post_init__(self) -> None:
+        try:
+            self.policy()
+        except SettingsError as error:
+            raise SettingsError(f"policy.{error}") from error
+
+    def policy(self) -> Policy:
+        """What of it the model is told."""
+        return Policy(self.kind.value, self.small, self.threshold, self.draft_tokens)
+
+    def told(self) -> dict[str, object]:
+        """What of it changes results, by name; nothing of a size alone."""
+        told: dict[str, object] = {"policy": self.kind.value, "policy.small": self.small}
+        match self.kind:
+            case PolicyKind.single:
+                return {}
+            case PolicyKind.auto:
+                return {**told, "policy.threshold": self.threshold}
+            case PolicyKind.speculative:
+                return {**told, "policy.draft_tokens": self.draft_tokens}
 
 
 @dataclass

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from gemma3n.errors import InputError, SettingsError
+from gemma3n.generate import Prompt
 from pipelines.cli import main
 from pipelines.exit_code import DONE, FULL_STOP, INTERRUPTED, ROWS_FAILED, WRONG_USE
 from stages.decode import Decode
@@ -70,14 +71,14 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, item: str, error: BaseException) -> None:
     """Let decoding raise at an item, until the patch is undone."""
-    plain = Decode.__call__
+    plain = Decode._prompt
 
-    def call(self: Decode, rows: list[Row]) -> list[Row]:
-        if any(row["item"] == item for row in rows):
+    def prompt(self: Decode, row: Row) -> Prompt:
+        if row["item"] == item:
             raise error
-        return plain(self, rows)
+        return plain(self, row)
 
-    monkeypatch.setattr(Decode, "__call__", call)
+    monkeypatch.setattr(Decode, "_prompt", prompt)
 
 
 def items(out: Path) -> list[dict[str, Any]]:
@@ -266,11 +267,11 @@ def test_a_run_that_is_refused_when_it_goes_on_keeps_what_there_was(
 ) -> None:
     """Nothing is finished here, and yet there is something to lose: as of a long recording."""
     with monkeypatch.context() as patch:
-        patch.setattr(Decode, "__call__", _raise(InputError("not today")))
+        patch.setattr(Decode, "_prompt", _raise(InputError("not today")))
         assert run() == ROWS_FAILED
     parts = sorted((out / "results").iterdir())
     with monkeypatch.context() as patch:
-        patch.setattr(Decode, "__call__", _raise(SettingsError("no such tower")))
+        patch.setattr(Decode, "_prompt", _raise(SettingsError("no such tower")))
         patch.setattr("pipelines.run.compact", lambda folder: 0)
         assert run() == WRONG_USE
     assert sorted((out / "results").iterdir()) == parts

@@ -16,9 +16,19 @@ from safetensors.torch import load_file, save_file
 
 from gemma3n.choices import Device, Precision
 from gemma3n.errors import SettingsError
+from gemma3n.generate import Prompt
 from pipelines.exit_code import DONE, INTERRUPTED, ROWS_FAILED
 from pipelines.run import check_job, model_load, run_job
-from pipelines.settings import ExecutorKind, PathJob, PlePlacement, PleSettings
+from pipelines.settings import (
+    ExecutorKind,
+    ModelSettings,
+    NestedSettings,
+    PathJob,
+    PlePlacement,
+    PleSettings,
+    PolicyKind,
+    PolicySettings,
+)
 from stages.media import Media
 from stages.model import shared_model
 from stages.resize import Resolution
@@ -462,15 +472,15 @@ def third_fails(monkeypatch: pytest.MonkeyPatch) -> list[type[BaseException]]:
     """Decoding raises what is in the list when it comes to the third row."""
     from stages.decode import Decode
 
-    decode, seen, to_raise = Decode.__call__, [0], list[type[BaseException]]()
+    plain, seen, to_raise = Decode._prompt, [0], list[type[BaseException]]()
 
-    def call(self: Decode, rows: list[Row]) -> list[Row]:
-        seen[0] += len(rows)
+    def prompt(self: Decode, row: Row) -> Prompt:
+        seen[0] += 1
         if seen[0] == 3:
             raise to_raise[0]
-        return decode(self, rows)
+        return plain(self, row)
 
-    monkeypatch.setattr(Decode, "__call__", call)
+    monkeypatch.setattr(Decode, "_prompt", prompt)
     return to_raise
 
 
@@ -569,3 +579,56 @@ def test_items_that_an_executor_lost_are_told_and_are_no_success(
     monkeypatch.setattr("pipelines.run.executor_of", lambda settings: Loses())
     assert run_job(transcribe(tmp_path / "out", recordings)) == ROWS_FAILED
     assert "2 items are not done: new since the run began, or lost; the same command" in caplog.text
+
+
+def test_a_policy_says_which_size_answered_and_why(recordings: Path, tmp_path: Path) -> None:
+    (recordings / "broken.wav").unlink()
+    alone = replace(transcribe(tmp_path / "full", recordings), model=ModelSettings("nano"))
+    run_job(alone)
+    narrow = NestedSettings("small")
+    run_job(replace(alone, nested=narrow, output=str(tmp_path / "small")))
+    full, small = results(tmp_path / "full"), results(tmp_path / "small")
+    sure = {item: row["segments"][0]["logprob"] for item, row in small.items()}
+    least, next_least, _ = sorted(sure, key=lambda item: sure[item])
+    policy = PolicySettings(PolicyKind.auto, threshold=(sure[least] + sure[next_least]) / 2)
+    run_job(replace(alone, policy=policy, output=str(tmp_path / "auto")))
+    found = results(tmp_path / "auto")
+    for item in CLIPS:
+        right = full if item == least else small
+        assert (found[item]["size"], found[item]["text"]) == (
+            right[item]["size"],
+            right[item]["text"],
+        )
+    assert f"small had log-probability {sure[least]:.2f}" in found[least]["note"]
+    summary = json.loads((tmp_path / "auto/summary.json").read_text())
+    assert summary["sizes"] == {"small": 2, "full": 1}
+
+
+def test_a_policy_whose_small_size_is_not_inside_is_refused(
+    recordings: Path, tmp_path: Path
+) -> None:
+    policy = PolicySettings(PolicyKind.speculative, small="full")
+    job = replace(
+        transcribe(tmp_path / "out", recordings),
+        model=ModelSettings("nano"),
+        nested=NestedSettings("small"),
+        policy=policy,
+    )
+    with pytest.raises(SettingsError, match=r"policy.small=full is not inside nested=small"):
+        run_job(job)
+
+
+def test_a_row_may_ask_for_a_nested_size(tmp_path: Path) -> None:
+    clip = SAMPLES / "audio" / CLIPS[1]
+    rows = [{"id": size, "audio": str(clip), "nested": size} for size in ("small", "mix2", "e9b")]
+    manifest = tmp_path / "rows.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    job = replace(transcribe(tmp_path / "out", manifest), model=ModelSettings("nano"))
+    assert run_job(job) == ROWS_FAILED
+    found = results(tmp_path / "out")
+    assert {item: row["size"] for item, row in found.items()} == {
+        "small": "small",
+        "mix2": "mix2",
+        "e9b": None,
+    }
+    assert "'e9b'" in found["e9b"]["error"]["message"]

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from itertools import islice
 from typing import ClassVar
 
 import numpy as np
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma3n.errors import InputError
-from pipelines.step import run_step
+from pipelines.step import StageTimes, run_step, stream_step
 from stages.model import Load
 from stages.row import HEAVY, Error, Row, Stage
 
@@ -154,3 +155,51 @@ def test_every_row_comes_out_once_in_order_done_or_marked(numbers: list[tuple[in
         error = result["error"]
         assert (error is None) == (number >= 0 and not bad)
         assert result["new_tokens"] == (number * 2 if error is None else number)
+
+
+class Streamed(Double):
+    """Doubles as rows come, so many held at once, the last one first."""
+
+    streams: ClassVar[bool] = True
+    most = 0
+
+    def stream(self, rows: Iterator[Row], batch: int) -> Iterator[tuple[Row, InputError | None]]:
+        while held := list(islice(rows, batch)):
+            self.most = max(self.most, len(held))
+            for one in reversed(held):
+                try:
+                    yield self([one])[0], None
+                except InputError as error:
+                    yield one, error
+
+
+@given(numbers=st.lists(st.integers(-3, 3), max_size=12, unique=True), batch=st.integers(1, 4))
+def test_a_streaming_stage_makes_of_each_row_what_a_batch_does(
+    numbers: list[int], batch: int
+) -> None:
+    rows = [row(n, {"stage": "x", "message": "y"} if n == 2 else None) for n in numbers]
+    stage, times = Streamed(), StageTimes()
+    found = list(stream_step(stage, "double", iter(rows), batch, times))
+    expected = run_step(Double(), "double", rows)
+    assert sorted(found, key=lambda r: r["item"]) == sorted(expected, key=lambda r: r["item"])
+    assert stage.most <= batch
+    assert times.keys() == {"double"}
+    assert [r["new_tokens"] for r in rows] == numbers
+
+
+def test_the_time_to_make_rows_is_not_that_of_the_stage_that_takes_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("pipelines.step.time.perf_counter", lambda: clock[0])
+
+    def slow() -> Iterator[Row]:
+        for n in (1, 2, 3):
+            clock[0] += 10
+            yield row(n)
+
+    times = StageTimes()
+    for _ in stream_step(Streamed(), "double", slow(), 2, times):
+        pass
+    assert clock == [30.0]
+    assert times == {"double": 0.0}

@@ -1,6 +1,6 @@
 """A model that stages can share without weights: what it is given shows in what it returns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from gemma3n.chat import Mark, Turn
 from gemma3n.config import Config, TextConfig
 from gemma3n.errors import InputError
 from gemma3n.generate import Completion, Prompt
+from gemma3n.policy import Policy
 from gemma3n.sampling import Sampling
 from stages.model import Load
 
@@ -31,7 +32,6 @@ class FakeModel:
     """Soft tokens are sums of their input; a prompt that holds id 99 does not fit the context."""
 
     tokenizer = FakeTokenizer()
-    size_name = "small"
     config = Config(text=TextConfig(max_position_embeddings=8))
 
     def __post_init__(self) -> None:
@@ -49,14 +49,28 @@ class FakeModel:
         self.calls.append(("fuse", (list(ids), len(audio), len(images))))
         return torch.tensor([[float(i)] for i in ids])
 
-    def complete(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
-        self.calls.append(("complete", ([p.seed for p in prompts], sampling)))
-        if any(99 in prompt.token_ids for prompt in prompts):
+    def generation(
+        self, sampling: Sampling, policy: Policy, slots: int, draft: object
+    ) -> "FakeGeneration":
+        self.calls.append(("generation", (sampling, policy, slots)))
+        return FakeGeneration(self)
+
+
+@dataclass
+class FakeGeneration:
+    """Answers with the number of ids; the last prompt that it was given first."""
+
+    model: FakeModel
+
+    def check(self, prompt: Prompt) -> None:
+        if 99 in prompt.token_ids:
             raise InputError("the prompt does not fit")
-        return [
-            Completion(list(p.token_ids), [-1.0] * len(p.token_ids), f"{len(p.token_ids)} ids")
-            for p in prompts
-        ]
+
+    def stream(self, prompts: Iterator[tuple[int, Prompt]]) -> Iterator[tuple[int, Completion]]:
+        for key, prompt in reversed(list(prompts)):
+            count = len(prompt.token_ids)
+            self.model.calls.append(("prompt", (prompt.seed, prompt.nested)))
+            yield key, Completion([5] * count, [-1.0] * count, f"{count} ids", size="small")
 
 
 @pytest.fixture
@@ -65,6 +79,11 @@ def fake_model(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
     for module in ("encode", "fuse", "decode"):
         monkeypatch.setattr(f"stages.{module}.shared_model", lambda load: model)
     return model
+
+
+@pytest.fixture
+def fake_generation() -> type[FakeGeneration]:
+    return FakeGeneration
 
 
 @pytest.fixture

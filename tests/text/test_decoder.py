@@ -88,8 +88,9 @@ def run(model: Gemma3n, ids: Tensor, cuts: list[int]) -> Tensor:
     for start, stop in zip([0, *cuts[:-1]], cuts, strict=True):
         piece = slice(start, stop)
         last = 1 if stop == ids.shape[1] else 0
+        part = cache.part(range(len(ids)), start, stop)
         hidden = model.text(
-            ids[:, piece], embeddings[:, piece], positions[:, piece], cache, last=last
+            ids[:, piece], embeddings[:, piece], positions[:, piece], part, last=last
         )
     return model.text.logits(hidden)
 

@@ -1,6 +1,6 @@
 """Prompts -> completions: continuous decoding, in which a finished row's slot is taken at once."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -93,6 +93,14 @@ class Generation:
             for size, lane in self._lanes.items():
                 yield from self._ended(size, lane)
 
+    def counts(self) -> Counter[str]:
+        """What speculation did so far: tokens `drafted`, and of them `accepted`."""
+        counts: Counter[str] = Counter()
+        for lane in self._lanes.values():
+            if isinstance(lane, SpeculativeLane):
+                counts += lane.counts
+        return counts
+
     def check(self, prompt: Prompt) -> None:
         """Refuse a prompt that cannot be answered.
 
@@ -173,6 +181,12 @@ class Generation:
         draft = Slots(self.draft, self.slots, self.draft.running(self.small), longest, self.chunk)
         # What is sampled depends on where drafts end, and nothing may depend on the clock.
         length = DraftLength(longest, fixed=self.sampling.temperature > 0)
+        return self.speculative_lane(slots, draft, answers, length)
+
+    def speculative_lane(
+        self, slots: Slots, draft: Slots, answers: Answers, length: DraftLength
+    ) -> SpeculativeLane:
+        """Joins the size that answers and the one that drafts."""
         return SpeculativeLane(slots, draft, answers, length)
 
 

@@ -6,6 +6,7 @@ precision.
 """
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,6 +33,7 @@ class SpeculativeLane:
     def __init__(self, slots: Slots, draft: Slots, answers: Answers, length: DraftLength) -> None:
         self.slots, self.draft, self.answers, self.length = slots, draft, answers, length
         self.unseen: list[list[int]] = []  # of each row, the last tokens: the draft has yet to read
+        self.counts: Counter[str] = Counter()  # tokens `drafted`, and of them `accepted`
 
     @property
     def rows(self) -> int:
@@ -82,12 +84,9 @@ class SpeculativeLane:
         given = drafted.tolist()
         last = [seen[-1] for seen in self.unseen]
         logits = self.slots.extend([[a, *b] for a, b in zip(last, given, strict=True)])
-        if self.answers.sampling.temperature:
-            right, chosen = self._accepted(rows, logits, drafted, drafts)
-        else:
-            chosen = logits.argmax(-1)
-            right = (chosen[:, :-1] == drafted).long().cumprod(1).sum(1)
+        right, chosen = self.judge(rows, logits, drafted, drafts)
         accepted = right.cpu().numpy()
+        self.counts.update(drafted=len(rows) * length, accepted=int(accepted.sum()))
         self._note(rows, accepted, chosen.cpu().numpy(), logprobs_of(logits, chosen).cpu().numpy())
         self.length.round(length, accepted.tolist(), drawn - began, time.perf_counter() - drawn)
         for row, count in enumerate(accepted.tolist()):
@@ -95,6 +94,25 @@ class SpeculativeLane:
             self.draft.take_back(row, max(length - 1 - count, 0))
             new = [*given[row][:count], int(chosen[row, count])]
             self.unseen[row] = new[-2:] if count == length else new[-1:]
+
+    def judge(
+        self, rows: Ints, logits: Tensor, drafted: Tensor, drafts: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """How many of each row's draft stay, and the tokens chosen up to the one after them.
+
+        Args:
+            rows: their numbers.
+            logits: of the size that answers, [rows, length + 1, vocab].
+            drafted: int64 [rows, length]
+            drafts: of each place, the distribution that its draft came from, [rows, vocab].
+
+        Returns:
+            int64 [rows]; int64 [rows, length + 1], of no meaning past the first wrong one.
+        """
+        if self.answers.sampling.temperature:
+            return self._accepted(rows, logits, drafted, drafts)
+        chosen = logits.argmax(-1)
+        return (chosen[:, :-1] == drafted).long().cumprod(1).sum(1), chosen
 
     def _drafted(self, rows: Ints, length: int) -> tuple[Tensor, list[Tensor]]:
         """Drafts int64 [rows, length]; of each place, what it was drawn from [rows, vocab]."""
@@ -116,17 +134,7 @@ class SpeculativeLane:
     def _accepted(
         self, rows: Ints, logits: Tensor, drafted: Tensor, drafts: list[Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """How many of each row's draft stay, and the tokens chosen up to the one after them.
-
-        Args:
-            rows: their numbers.
-            logits: of the size that answers, [rows, length + 1, vocab].
-            drafted: int64 [rows, length]
-            drafts: of each place, the distribution that its draft came from, [rows, vocab].
-
-        Returns:
-            int64 [rows]; int64 [rows, length + 1], of no meaning past the first wrong one.
-        """
+        """What `judge` says of samples."""
         sampling, chosen, held = self.answers.sampling, [], []
         for ahead in range(logits.shape[1]):
             wanted = distribution(logits[:, ahead], sampling)

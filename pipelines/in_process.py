@@ -49,7 +49,7 @@ class InProcess:
                     _load_model(job, load, first.row)
                     for name in job.path:
                         stages[name] = build_stage(name, job, load, folder)
-                        opened.callback(stages[name].close)
+                        opened.callback(_end, stages[name], name, summary)
             begin()
             summary.earlier = finished.items
             if first is None:
@@ -73,6 +73,11 @@ class InProcess:
                     summary.earlier = finished.items
                     tell(done)
             summary.earlier = finished.items
+
+
+def _end(stage: Stage, name: str, summary: Summary) -> None:
+    stage.close()
+    summary.add_counts(name, stage.counts())
 
 
 def _through(

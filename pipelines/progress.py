@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +34,7 @@ class Summary:
     sizes: Counter[str] = field(default_factory=Counter)  # rows that each nested size answered
     seconds: float = 0.0  # from the start to the last result
     stage_seconds: StageTimes = field(default_factory=StageTimes)  # stages may overlap
+    counts: dict[str, Counter[str]] = field(default_factory=dict)  # what stages tell of themselves
     waited_seconds: float = 0.0  # the model, for rows to be read
     rows_ready: int = 0  # rows that were read when the model asked for them
     peak_rss_bytes: int = 0  # most memory that the process had at once
@@ -50,6 +51,11 @@ class Summary:
             self.images += len(row["image_paths"])
             self.new_tokens += row.get("new_tokens", 0)
             self.sizes.update([row["size"]] if row.get("size") else [])
+
+    def add_counts(self, stage: str, counts: Mapping[str, int]) -> None:
+        """Add what a stage tells of itself."""
+        if counts:
+            self.counts.setdefault(stage, Counter()).update(counts)
 
     def waited(self, seconds: float, was_ready: bool) -> None:
         """Add what the model waited for a row."""

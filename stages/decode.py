@@ -1,5 +1,6 @@
 """Fused embeddings -> text."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -59,6 +60,7 @@ class Decode(Stage):
         self.draft = None if draft is None else shared_draft(draft)
         self.seed, self.sampling = settings.seed, settings.sampling()
         self.policy = policy or Policy()
+        self.counted: Counter[str] = Counter()
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         """See `Stage`."""
@@ -86,11 +88,18 @@ class Decode(Stage):
                 asked[key] = row
                 yield key, prompt
 
-        for key, answer in generation.stream(prompts()):
-            yield self._answered(asked.pop(key), answer), None
-            while refused:
-                yield refused.pop()
-        yield from refused
+        try:
+            for key, answer in generation.stream(prompts()):
+                yield self._answered(asked.pop(key), answer), None
+                while refused:
+                    yield refused.pop()
+            yield from refused
+        finally:
+            self.counted += generation.counts()
+
+    def counts(self) -> dict[str, int]:
+        """See `Stage.counts`: tokens that a small size drafted, and of them those accepted."""
+        return dict(self.counted)
 
     def _prompt(self, row: Row) -> "Prompt":
         from gemma3n.generate import Prompt

@@ -183,5 +183,9 @@ class Stage:
         """
         raise NotImplementedError
 
+    def counts(self) -> dict[str, int]:
+        """What the summary of a run is to tell of it, besides rows and seconds."""
+        return {}
+
     def close(self) -> None:
         """Finish what the last batch left open."""

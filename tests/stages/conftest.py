@@ -1,5 +1,6 @@
 """A model that stages can share without weights: what it is given shows in what it returns."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +62,9 @@ class FakeGeneration:
     """Answers with the number of ids; the last prompt that it was given first."""
 
     model: FakeModel
+
+    def counts(self) -> Counter[str]:
+        return Counter(drafted=2)
 
     def check(self, prompt: Prompt) -> None:
         if 99 in prompt.token_ids:

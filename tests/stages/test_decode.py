@@ -62,7 +62,9 @@ def test_an_answer_that_a_smaller_size_was_unsure_of_says_so(
 
 def test_rows_keep_their_order_and_stream_as_they_are_done(fake_model: Any, load: Load) -> None:
     rows = [row("a", 2), row("b", 2, 3), row("c", 2, 3, 4)]
-    assert [done["item"] for done in Decode(DecodeSettings(), load)(rows)] == ["a", "b", "c"]
+    stage = Decode(DecodeSettings(), load)
+    assert [done["item"] for done in stage(rows)] == ["a", "b", "c"]
+    assert stage.counts() == {"drafted": 2}
     rows = [row("a", 2), row("b", 2, 99), row("c", 2, 3, 4)]
     streamed = list(Decode(DecodeSettings(), load).stream(iter(rows), batch=2))
     found = [(done["item"], done.get("text"), str(error)) for done, error in streamed]

@@ -1,5 +1,6 @@
 """The loaded parts joined: soft tokens, fused embeddings, logits and text from one object."""
 
+import time
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 
@@ -19,7 +20,7 @@ from gemma3n.sampling import Sampling
 from gemma3n.text.cache import EMPTY
 from gemma3n.text.decoder import Decoder, Running
 from gemma3n.tokenizer import Tokenizer
-from gemma3n.towers import Towers, left_out
+from gemma3n.towers import Loaded, Towers, left_out
 from gemma3n.vision.mobilenet import MobileNet
 from gemma3n.vision.pixels import RESOLUTIONS
 from gemma3n.weights import Target, load_decoder
@@ -50,8 +51,11 @@ class Gemma3n:
         self.towers = Towers(checkpoint, self.parts, target)
         self._running: dict[NestedSize, Running] = {}
         self._text: Decoder | None = None
+        self._text_took: Loaded | None = None
         if "text" in parts:
+            began = time.perf_counter()
             self._text = load_decoder(checkpoint, size, target, ple == "resident")
+            self._text_took = Loaded.since(began, self._text)
 
     @property
     def text(self) -> Decoder:
@@ -73,6 +77,27 @@ class Gemma3n:
     def vision(self) -> MobileNet:
         """The vision tower, loaded on first use; see `Towers.vision`."""
         return self.towers.vision()
+
+    @property
+    def took(self) -> dict[str, Loaded]:
+        """Seconds and bytes of all that was loaded, by the prefix of its tensors."""
+        text = {} if self._text_took is None else {"text": self._text_took}
+        return text | self.towers.took
+
+    def unload(self, part: str) -> None:
+        """Let go of a tower, whose memory is then free; the next use loads it again.
+
+        Args:
+            part: "vision" or "audio".
+
+        Raises:
+            SettingsError: another part; text goes with the model itself.
+        """
+        if part not in ("vision", "audio"):
+            raise SettingsError(
+                f"unload('{part}'); accepted are vision and audio. Text goes when the model does."
+            )
+        self.towers.unload(part)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

@@ -1,7 +1,9 @@
 """The parts beside text: each loaded when it is first used, once, however many threads ask."""
 
 import threading
+import time
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -19,6 +21,20 @@ Built = TypeVar("Built", bound=nn.Module)
 Medium = TypeVar("Medium", AudioConfig, VisionConfig)
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """What loading a module took."""
+
+    seconds: float
+    bytes: int  # of its weights; where they are mapped, memory is what has been touched of them
+
+    @classmethod
+    def since(cls, began: float, module: nn.Module) -> "Loaded":
+        """A module whose loading began at a reading of `time.perf_counter`."""
+        held = sum(p.numel() * p.element_size() for p in module.parameters())
+        return cls(time.perf_counter() - began, held)
+
+
 class Towers:
     """Vision and audio tower and their embedders.
 
@@ -29,11 +45,13 @@ class Towers:
 
     Attributes:
         loaded: modules by the prefix of their tensors.
+        took: what loading each of them took, the last time.
     """
 
     def __init__(self, checkpoint: Checkpoint, parts: Collection[str], target: Target) -> None:
         self.checkpoint, self.parts, self.target = checkpoint, parts, target
         self.loaded: dict[str, nn.Module] = {}
+        self.took: dict[str, Loaded] = {}
         self._lock = threading.RLock()
 
     def audio(self) -> Conformer:
@@ -66,11 +84,23 @@ class Towers:
             raise left_out(medium, self.parts)
         return self._get(f"embed_{medium}", lambda: Embedder(config, whole.text.hidden_size))
 
+    def unload(self, part: str) -> None:
+        """Let go of a tower and its embedder; the next use loads them again.
+
+        Args:
+            part: "vision" or "audio".
+        """
+        with self._lock:
+            for prefix in (part, f"embed_{part}"):
+                self.loaded.pop(prefix, None)
+
     def _get(self, prefix: str, build: Callable[[], Built]) -> Built:
         # Loaded here and not as inference tensors, whoever asks first: they can still be trained.
         with self._lock, torch.inference_mode(False):
             if prefix not in self.loaded:
+                began = time.perf_counter()
                 self.loaded[prefix] = load_module(self.checkpoint, prefix, build, self.target)
+                self.took[prefix] = Loaded.since(began, self.loaded[prefix])
             return self.loaded[prefix]  # type: ignore[return-value]
 
     def _allowed(self, part: str, config: Medium | None) -> Medium:

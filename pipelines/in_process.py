@@ -3,9 +3,11 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from threading import Thread
+from typing import TYPE_CHECKING
 
 from gemma3n.errors import SettingsError
 from pipelines.finished import Finished, Left, not_yet
@@ -17,6 +19,9 @@ from pipelines.step import StageTimes, batches, expand_step, run_steps, stream_s
 from stages.model import Load, shared_model
 from stages.row import Row, Stage
 from stages.source import SourceSettings, list_items
+
+if TYPE_CHECKING:
+    from gemma3n.model import Gemma3n
 
 logger = logging.getLogger(__name__)
 
@@ -46,10 +51,12 @@ class InProcess:
             stages: dict[str, Stage] = {}
             if first is not None:
                 with times.timing("load"):
-                    _load_model(job, load, first.row)
+                    model = _load_model(job, load, first.row)
                     for name in job.path:
                         stages[name] = build_stage(name, job, load, folder)
                         opened.callback(_end, stages[name], name, summary)
+                if model is not None:
+                    opened.callback(_tell_parts, model, summary)
             begin()
             summary.earlier = finished.items
             if first is None:
@@ -75,6 +82,10 @@ class InProcess:
             summary.earlier = finished.items
 
 
+def _tell_parts(model: "Gemma3n", summary: Summary) -> None:
+    summary.parts = {part: asdict(loaded) for part, loaded in model.took.items()}
+
+
 def _end(stage: Stage, name: str, summary: Summary) -> None:
     stage.close()
     summary.add_counts(name, stage.counts())
@@ -95,16 +106,17 @@ def _through(
     yield from _through(path[streaming + 1 :], stages, done, batch, times)
 
 
-def _load_model(job: PathJob, load: Load, first: Row) -> None:
+def _load_model(job: PathJob, load: Load, first: Row) -> "Gemma3n | None":
     """Load what the first item needs; a tower that comes later in the source waits for its turn."""
     if not {"encode", "fuse"} & set(job.path):
-        return
+        return None
     model = shared_model(load)
     if "fuse" in job.path:
         _ = model.tokenizer
     if "encode" in job.path:
         _ = first["audio_paths"] and model.audio
         _ = first["image_paths"] and model.vision
+    return model
 
 
 def _count(source: SourceSettings, summary: Summary) -> None:

@@ -35,6 +35,7 @@ class Summary:
     seconds: float = 0.0  # from the start to the last result
     stage_seconds: StageTimes = field(default_factory=StageTimes)  # stages may overlap
     counts: dict[str, Counter[str]] = field(default_factory=dict)  # what stages tell of themselves
+    parts: dict[str, Any] = field(default_factory=dict)  # seconds and bytes of what was loaded
     waited_seconds: float = 0.0  # the model, for rows to be read
     rows_ready: int = 0  # rows that were read when the model asked for them
     peak_rss_bytes: int = 0  # most memory that the process had at once

@@ -1,6 +1,8 @@
 import subprocess
 import sys
 import threading
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import torch
 
 import gemma3n
 from gemma3n import Gemma3n, InputError, Mark, NestedSize, SettingsError, Turn
+
+Arrays = Callable[[str], dict[str, torch.Tensor]]
 
 
 def test_importing_the_library_loads_no_torch() -> None:
@@ -205,3 +209,19 @@ def test_each_prompt_may_have_a_nested_size_and_all_a_policy(
     assert model.generate(prompts, policy=speculative, **told) == full
     with pytest.raises(InputError, match="nested has 1 entries for 2 prompts"):
         model.generate(prompts, nested=[small], **told)
+
+
+def test_a_tower_is_let_go_and_comes_again(checkpoint_folder: Path, golden: Arrays) -> None:
+    model = gemma3n.load(checkpoint_folder, precision="float32", device="cpu")
+    assert model.took.keys() == {"text"}
+    mel = golden("audio_features")["single_features"][0]
+    (before,) = model.encode_audio([mel])
+    assert model.took.keys() == {"text", "audio", "embed_audio"}
+    assert model.took["audio"].bytes == sum(p.numel() * 4 for p in model.audio.parameters())
+    gone = weakref.ref(model.audio)
+    model.unload("audio")
+    assert gone() is None
+    (after,) = model.encode_audio([mel])
+    assert torch.equal(before, after)
+    with pytest.raises(SettingsError, match=r"unload\('text'\); accepted are vision and audio"):
+        model.unload("text")

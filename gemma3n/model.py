@@ -323,8 +323,9 @@ class Gemma3n:
         clips = [()] * len(prompts) if audio is None else audio
         pictures = [()] * len(prompts) if images is None else images
         own: Sequence[str | NestedSize | None] = [None] * len(prompts)
+        whole = nested if isinstance(nested, str | NestedSize) else None
         if nested is not None and not isinstance(nested, str | NestedSize):
-            nested, own = None, nested
+            own = nested
         for what, given in (
             ("audio", clips),
             ("images", pictures),
@@ -343,7 +344,7 @@ class Gemma3n:
             ids = self._prompt_ids(prompt, chat)
             rows.append(Prompt(ids, self.fuse(ids, heard, seen), int(one), size))
         asked = Sampling(**sampling)  # type: ignore[arg-type]
-        done = self.complete(rows, asked, nested, on_token, policy)
+        done = self.complete(rows, asked, whole, on_token, policy)
         return [answer.text for answer in done]
 
     def generate_ids(

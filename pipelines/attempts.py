@@ -8,9 +8,11 @@ row by row, and a row that was touched too often is not touched any more.
 import faulthandler
 import hashlib
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from stages.row import Row
 
@@ -71,8 +73,8 @@ def _size(note: Path) -> int:
 
 
 @contextmanager
-def deadline(seconds: float) -> Iterator[None]:
-    """End this process, its threads' places on stderr, unless the block ends in time.
+def deadline(seconds: float, stack: TextIO | None = None) -> Iterator[None]:
+    """End this process, the places of its threads written down, unless the block ends in time.
 
     Whoever started it will start it anew. It needs no cooperation of what runs: the timer is a
     thread of its own, which waits for no interpreter lock. There is one timer a process: a second
@@ -80,9 +82,10 @@ def deadline(seconds: float) -> Iterator[None]:
 
     Args:
         seconds: infinity for no end.
+        stack: where they are written; None for stderr.
     """
     if not math.isinf(seconds):
-        faulthandler.dump_traceback_later(seconds, exit=True)
+        faulthandler.dump_traceback_later(seconds, exit=True, file=stack or sys.stderr)
     try:
         yield
     finally:

@@ -1,13 +1,12 @@
 """One process of a pool: Arrow batches through neighbouring stages of the path."""
 
-import json
+import faulthandler
 import platform
 import time
-import uuid
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +18,10 @@ from pipelines.attempts import Attempts, deadline
 from pipelines.boundary import Boundary
 from pipelines.finished import not_yet
 from pipelines.path import build_stage, stage_class
+from pipelines.pool_notes import Notes
 from pipelines.pools import Post
-from pipelines.progress import peak_rss
 from pipelines.settings import PlePlacement
-from pipelines.step import StageTimes, batches, expand_step, run_steps
+from pipelines.step import batches, expand_step, run_steps
 from stages.model import shared_model
 from stages.row import HEAVY, Row
 
@@ -31,27 +30,6 @@ if TYPE_CHECKING:
 
 # Column beside those of a row: its item's segments that earlier runs have finished.
 DONE = "segments_done"
-_SUMS = [  # of what processes did
-    *("rows", "batches", "seconds", "crossing_seconds", "bytes_in", "bytes_out"),
-    *("ple_seconds", "ple_rows", "ple_bytes"),
-]
-
-
-@dataclass
-class Worked:
-    """What a process did."""
-
-    rows: int = 0
-    batches: int = 0
-    seconds: float = 0.0  # of its stages
-    stage_seconds: StageTimes = field(default_factory=StageTimes)
-    crossing_seconds: float = 0.0  # to and from Arrow
-    ple_seconds: float = 0.0  # waited for rows of a store
-    ple_rows: int = 0
-    ple_bytes: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    peak_rss_bytes: int = 0
 
 
 class PoolWorker:
@@ -81,7 +59,12 @@ class PoolWorker:
             self.table = _stored_table(post)
         self.boundary = boundary_of(post)
         self.attempts = Attempts(post.attempts, self.limits.max_row_attempts)
-        self.worked, self.name = Worked(), f"{uuid.uuid4().hex}.json"
+        self.notes = Notes(post.work)
+        self.worked, self._doing, self._is_over = self.notes.worked, "waited", False
+        self._stack = None
+        if self.notes.place.worker:  # a process of its own, whose crash is its own
+            self._stack = self.notes.stack.open("w")
+            faulthandler.enable(self._stack)
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         """What becomes of a batch, as it comes.
@@ -91,9 +74,11 @@ class PoolWorker:
         """
         start = time.perf_counter()
         rows = self.boundary.to_rows(table)
-        self.worked.crossing_seconds += time.perf_counter() - start
+        self.worked.in_seconds += time.perf_counter() - start
         self.worked.bytes_in += table.nbytes
+        self.worked.rows_in += len(rows)
         self.worked.batches += 1
+        self._tell(f"was in {' or '.join(self.post.stages)} with {_named(rows)}")
         # Cut by number of rows alone, so that the tables are the same however often a process died
         # before: Ray, which joins them to blocks by their bytes, knows by the number of a block
         # which of a task it has already.
@@ -108,11 +93,12 @@ class PoolWorker:
                     waiting = waiting[size:]
             if waiting:
                 yield self._leaving(waiting)
+        self._tell("waited")
 
     def _leaving(self, rows: list[Row]) -> pa.Table:
         start = time.perf_counter()
         made = self.boundary.to_arrow(rows)
-        self.worked.crossing_seconds += time.perf_counter() - start
+        self.worked.out_seconds += time.perf_counter() - start
         self.worked.rows += len(rows)
         self.worked.bytes_out += made.nbytes
         self._tell()
@@ -155,7 +141,7 @@ class PoolWorker:
     def _in_time(self, made: Iterator[list[Row]]) -> Iterator[list[Row]]:
         while True:
             start = time.perf_counter()
-            with deadline(self.limits.row_timeout_s):
+            with deadline(self.limits.row_timeout_s, self._stack):
                 done = next(made, None)
             self.worked.seconds += time.perf_counter() - start
             if done is None:
@@ -185,15 +171,32 @@ class PoolWorker:
     def _through(self, names: Sequence[str], rows: list[Row]) -> list[Row]:
         return run_steps(self.stages, names, rows, self.worked.stage_seconds)
 
-    def _tell(self) -> None:
-        """Keep what was done so far where the driver finds it, should this process die too."""
-        self.worked.peak_rss_bytes = peak_rss()
+    def close(self) -> None:
+        """Finish what the stages left open; nothing comes after it."""
+        if not self._is_over:
+            self._is_over = True
+            for stage in self.stages.values():
+                stage.close()
+            with suppress(FileNotFoundError):  # the driver was faster, and took the notes away
+                self._tell("was done", is_over=True)
+
+    def __del__(self) -> None:
+        # What Ray Data has instead of closing: it drops the object where its process ends in order.
+        if hasattr(self, "notes"):  # else it never began
+            self.close()
+
+    def _tell(self, doing: str | None = None, is_over: bool = False) -> None:
+        self._doing = doing or self._doing
         if self.table is not None:
             self.worked.ple_seconds = self.table.waited_seconds
             self.worked.ple_rows, self.worked.ple_bytes = self.table.asked, self.table.bytes
-        half = self.post.work / f"{self.name}.half"
-        half.write_text(json.dumps(asdict(self.worked)))
-        half.replace(self.post.work / self.name)
+        self.notes.tell(self._doing, is_over)
+
+
+def _named(rows: Sequence[Row]) -> str:
+    """Rows, for the log."""
+    first, *others = rows
+    return f"{first['item']!r}" + (f" and {len(others)} more" if others else "")
 
 
 def _done(row: Any) -> frozenset[int]:
@@ -249,16 +252,3 @@ def boundary_of(post: Post) -> Boundary:
     for name in post.job.path:
         own |= stage_class(name).types
     return Boundary(own)
-
-
-def worked(post: Post) -> tuple[int, Worked]:
-    """How many processes a pool has had so far, and what they did together."""
-    total, processes = Worked(), 0
-    for path in post.work.glob("*.json"):
-        one = Worked(**json.loads(path.read_bytes()))
-        processes += 1
-        total.stage_seconds.add(one.stage_seconds)
-        total.peak_rss_bytes = max(total.peak_rss_bytes, one.peak_rss_bytes)
-        for name in _SUMS:
-            setattr(total, name, getattr(total, name) + getattr(one, name))
-    return processes, total

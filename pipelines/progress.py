@@ -40,6 +40,9 @@ class Summary:
     rows_ready: int = 0  # rows that were read when the model asked for them
     peak_rss_bytes: int = 0  # most memory that the process had at once
     pools: dict[str, Any] = field(default_factory=dict)  # of `executor=ray`: what each did
+    boundaries: dict[str, Any] = field(
+        default_factory=dict
+    )  # what crossing from one to another cost
     output: str = ""
 
     def count(self, rows: list[Row]) -> None:

@@ -12,7 +12,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -26,7 +26,8 @@ from pipelines.committed import part_files
 from pipelines.fingerprint import settled_precision
 from pipelines.finished import Finished, Left
 from pipelines.mistakes import refused_elsewhere
-from pipelines.pool_worker import DONE, PoolWorker, boundary_of, not_shared, worked
+from pipelines.pool_watch import watching
+from pipelines.pool_worker import DONE, PoolWorker, boundary_of, not_shared
 from pipelines.pools import WORK, Post, posts
 from pipelines.progress import Summary, follow, live_line
 from pipelines.settings import ExecutorSettings, PathJob, PlePlacement, PoolSettings
@@ -75,7 +76,6 @@ class RayData:
             tell = follow(summary, show)
             # Once the processes are gone: until then they write there.
             opened.callback(shutil.rmtree, folder / WORK, ignore_errors=True)
-            opened.callback(_sum_up, pools, summary)
             share = opened.enter_context(_cluster(self.settings, pools, times))
             begin()
             for post in pools:
@@ -91,9 +91,11 @@ class RayData:
                 replace(post, threads=max(share, math.ceil(post.settings.num_cpus), 1))
                 for post in pools
             ]
-            with _plainly(), _stored(job, load):
+            with _plainly(), watching(pools, summary) as watch, _stored(job, load):
                 results = _dataset(listed, number, pools)
                 came = _go(results, boundary_of(pools[0]), summary, tell)
+                del results  # with it go the processes
+                watch.wait_closed()
             if gone := count - came:
                 raise RuntimeError(
                     f"{gone} of {count} items went in and did not come out. The same command does "
@@ -181,13 +183,6 @@ def _source(listed: Path, tasks: int) -> Any:
             return [ReadTask(partial(_noted, listed, task), unknown) for task in range(tasks)]
 
     return Listed()  # type: ignore[no-untyped-call]
-
-
-def _sum_up(pools: list[Post], summary: Summary) -> None:
-    for post in pools:
-        processes, did = worked(post)
-        summary.pools[post.pool] = {"processes": processes, **asdict(did)}
-        summary.stage_seconds.add(did.stage_seconds)
 
 
 @contextmanager

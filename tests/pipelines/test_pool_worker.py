@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from gemma3n.errors import InputError, SettingsError
-from pipelines.pool_worker import DONE, PoolWorker, boundary_of, worked
+from pipelines.pool_notes import notes, together
+from pipelines.pool_worker import DONE, PoolWorker, boundary_of
 from pipelines.pools import Post
 from pipelines.settings import PathJob
 from stages.model import Load
@@ -254,8 +255,9 @@ def test_what_all_processes_of_a_pool_did_is_summed_up(start: Any) -> None:
     for _ in range(2):
         worker = start(mel=Works(passes))
         go(worker, [light_row(name) for name in "abc"])
-    processes, did = worked(worker.post)
-    assert (processes, did.rows, did.batches) == (2, 6, 2)
+    some = list(notes(worker.post.work))
+    did = together(some)
+    assert (len(some), did.rows_in, did.rows, did.batches) == (2, 6, 6, 2)
     assert did.stage_seconds.keys() == {"mel"}
     assert min(did.bytes_in, did.bytes_out, did.peak_rss_bytes) > 0
     assert did.seconds >= did.stage_seconds["mel"] > 0

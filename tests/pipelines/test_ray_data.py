@@ -63,6 +63,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def start(came: int) -> Summary:
         monkeypatch.setattr(ray_data, "_cluster", no_cluster)
+        monkeypatch.setattr("pipelines.pool_watch.ended_processes", dict)
         monkeypatch.setattr(ray_data, "_dataset", lambda *_: None)
         monkeypatch.setattr(ray_data, "_go", lambda *_: came)
         job, summary = PathJob(job="test", path=["read", "write"]), Summary()

@@ -16,7 +16,7 @@ from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from gemma3n.memory import MemoryPlan, plan_memory
 from pipelines.exit_code import DONE
-from pipelines.settings import PlanJob
+from pipelines.settings import ExecutorKind, PlanJob
 
 _CONTEXT = 4096  # tokens, unless asked otherwise
 _TIERS = ("device", "host", "disk")
@@ -56,12 +56,43 @@ def plan(job: PlanJob) -> int:
         )
         for size in job.sizes
     }
+    document = _document(job, precision, context, plans)
+    title = f"{job.model.path}, weights in {precision.value}"
+    tables = [_table(title, plans)]
+    if job.executor.kind is ExecutorKind.ray:
+        more, others = _pools(job, precision, context)
+        document |= more
+        tables += others
     if job.json:
-        sys.stdout.write(json.dumps(_document(job, precision, context, plans), indent=2) + "\n")
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
-        title = f"{job.model.path}, weights in {precision.value}"
-        Console(markup=False, highlight=False).print(_table(title, plans))
+        Console(markup=False, highlight=False).print(*tables)
     return DONE
+
+
+def _pools(
+    job: PlanJob, precision: Precision, context: int
+) -> tuple[dict[str, object], list[Table]]:
+    """The same for the pools of `executor=ray`, for JSON and as tables."""
+    from pipelines.plan_pools import (
+        node_kinds,
+        nodes_document,
+        nodes_table,
+        plan_pools,
+        pools_document,
+        pools_table,
+    )
+
+    sizes = {size: plan_pools(job, size, precision.value, context) for size in job.sizes}
+    document: dict[str, object] = {
+        "pools": {size: pools_document(plans) for size, plans in sizes.items()}
+    }
+    tables = [pools_table(size, plans) for size, plans in sizes.items()]
+    if (address := job.executor.address) is not None:
+        plans, kinds = sizes[job.sizes[0]], node_kinds(address)
+        document["nodes"] = nodes_document(kinds, plans)
+        tables.append(nodes_table(address, kinds, plans))
+    return document, tables
 
 
 def check_context(what: str, tokens: int, config: Config) -> None:

@@ -77,6 +77,7 @@ class Watch:
                 "processes": len(some),
                 "died": self.died[post.pool],
                 "nodes": dict(Counter(note.place.node[:8] or note.place.host for note in some)),
+                "gpus": dict(Counter(note.place.gpus or "none" for note in some)),
                 "busy": _ratio(one.seconds + one.in_seconds + one.out_seconds, one.alive_seconds),
                 "rows_per_second": _ratio(one.rows, _span(some)),
                 **asdict(one),

@@ -10,7 +10,8 @@ import math
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -30,6 +31,7 @@ from pipelines.pool_watch import watching
 from pipelines.pool_worker import DONE, PoolWorker, boundary_of, not_shared
 from pipelines.pools import WORK, Post, posts
 from pipelines.progress import Summary, follow, live_line
+from pipelines.ray_address import check_address, refused
 from pipelines.settings import ExecutorSettings, PathJob, PlePlacement, PoolSettings
 from pipelines.step import StageTimes, batches
 from stages.model import Load
@@ -91,8 +93,10 @@ class RayData:
                 replace(post, threads=max(share, math.ceil(post.settings.num_cpus), 1))
                 for post in pools
             ]
-            with _plainly(), watching(pools, summary) as watch, _stored(job, load):
-                results = _dataset(listed, number, pools)
+            with _plainly(), watching(pools, summary) as watch:
+                held = _held_by_others(job)
+                opened.enter_context(_stored(job, load))
+                results = _dataset(listed, number, pools, held)
                 came = _go(results, boundary_of(pools[0]), summary, tell)
                 del results  # with it go the processes
                 watch.wait_closed()
@@ -137,15 +141,20 @@ def _noted(path: Path, task: int) -> Iterator[pa.Table]:
         yield pa.Table.from_batches([reader.get_batch(task)])
 
 
-def _dataset(listed: Path, tasks: int, pools: list[Post]) -> "Dataset":
+def _dataset(listed: Path, tasks: int, pools: list[Post], held: Mapping[str, float]) -> "Dataset":
     """The whole path, lazily: nothing runs before its rows are asked for."""
-    from ray.data import ActorPoolStrategy, DataContext, read_datasource
+    from ray.data import ActorPoolStrategy, DataContext, ExecutionResources, read_datasource
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # its own log of what it does is INFO
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.target_max_block_size = _BLOCK
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is to go in 2027; by then nodes have labels
+        context.execution_options.exclude_resources = ExecutionResources(
+            cpu=held.get("CPU", 0.0), gpu=held.get("GPU", 0.0), memory=held.get("memory", 0.0)
+        )
     data = read_datasource(_source(listed, tasks), override_num_blocks=tasks, num_cpus=0)
     for post in pools:
         pool = post.settings
@@ -242,9 +251,35 @@ def _stored(job: PathJob, load: Load) -> Iterator[None]:
     del shards
 
 
+def _held_by_others(job: PathJob) -> dict[str, float]:
+    """What of the cluster is not for the pools: other jobs have it, or this one's PLE shards will.
+
+    Ray Data takes the whole cluster for its own, and would ask for actors that have no room. Shards
+    that another job made first count twice; that only makes pools grow less.
+    """
+    import ray
+
+    there: Any = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    free: Any = ray.available_resources()  # type: ignore[no-untyped-call]
+    held = {name: amount - free.get(name, 0.0) for name, amount in there.items()}
+    if job.ple.placement is PlePlacement.store:
+        pool = job.executor.pools.ple
+        for name, amount in _amounts(pool).items():
+            held[name] = held.get(name, 0.0) + job.ple.shards * amount
+    return held
+
+
+def _amounts(pool: PoolSettings) -> dict[str, float]:
+    """What one process of a pool takes, by Ray's names."""
+    own = {"CPU": pool.num_cpus, "GPU": pool.num_gpus, "memory": pool.memory}
+    return {**own, **pool.resources}
+
+
 def _start(settings: ExecutorSettings, pools: list[Post]) -> None:
     import ray
 
+    if settings.address is not None:
+        check_address(settings.address)
     try:
         if settings.address is None:
             # Cores are for placing only: a machine with fewer runs the pools as well, and slower.
@@ -254,10 +289,7 @@ def _start(settings: ExecutorSettings, pools: list[Post]) -> None:
         else:
             ray.init(settings.address, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise SettingsError(
-            f"executor.address={settings.address}: {str(error).splitlines()[0]} Give the address "
-            "of a Ray cluster that runs the same versions, or leave it out to start one here."
-        ) from error
+        raise refused(settings.address, error) from error
 
 
 def _wanted(pools: list[Post]) -> Iterator[tuple[int, PoolSettings]]:
@@ -282,8 +314,7 @@ def _check_room(pools: list[Post], is_fixed: bool) -> None:
     needed: dict[str, float] = {}
     lacking = []
     for count, pool in _wanted(pools):
-        own = {"CPU": pool.num_cpus, "GPU": pool.num_gpus, "memory": pool.memory}
-        for name, amount in {**own, **pool.resources}.items():
+        for name, amount in _amounts(pool).items():
             needed[name] = needed.get(name, 0.0) + count * amount
         if not any(pool.labels.items() <= labels.items() for labels in nodes):
             lacking.append(f"a pool needs a node with labels {pool.labels}, and there is none")

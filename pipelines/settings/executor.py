@@ -1,6 +1,6 @@
 """Who runs the path, and how much at once."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 
 from gemma3n.errors import SettingsError
@@ -28,15 +28,6 @@ class PoolSettings:
     max: int = setting(1, "processes at the most; more come while rows wait")
     batch: int = setting(8, "rows a stage gets at once")
 
-    def __post_init__(self) -> None:
-        for name, least in (("num_cpus", 0), ("num_gpus", 0), ("memory", 0), ("min", 1)):
-            if getattr(self, name) < least:
-                raise SettingsError(f"{name}={getattr(self, name)} of a pool; at least {least}.")
-        if self.batch < 1:
-            raise SettingsError(f"batch={self.batch} of a pool; at least 1. Raise it.")
-        if self.max < self.min:
-            raise SettingsError(f"max={self.max} of a pool, but min={self.min}. Raise max.")
-
 
 @dataclass
 class PoolsSettings:
@@ -51,6 +42,28 @@ class PoolsSettings:
         default_factory=lambda: PoolSettings(["write"], num_cpus=0.1, batch=64)
     )
     ple: PoolSettings = field(default_factory=lambda: PoolSettings(num_cpus=0.1))  # of ple=store
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            _check(one.name, getattr(self, one.name))
+
+
+def _check(name: str, pool: PoolSettings) -> None:
+    """Refuse numbers that no pool can have.
+
+    Raises:
+        SettingsError: it has one, which is named as whoever wrote it knows it.
+    """
+    pre = f"executor.pools.{name}"
+    least = {"num_cpus": 0, "num_gpus": 0, "memory": 0, "min": 1, "batch": 1}
+    for setting_name, lowest in least.items():
+        if (value := getattr(pool, setting_name)) < lowest:
+            raise SettingsError(f"{pre}.{setting_name}={value}; at least {lowest}. Raise it.")
+    for resource, amount in pool.resources.items():
+        if amount < 0:
+            raise SettingsError(f"{pre}.resources has {resource}: {amount}; at least 0. Raise it.")
+    if pool.max < pool.min:
+        raise SettingsError(f"{pre}.max={pool.max}, but {pre}.min={pool.min}. Raise max.")
 
 
 @dataclass

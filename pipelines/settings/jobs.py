@@ -95,6 +95,7 @@ class PlanJob:
         None, "tokens a row may reach, prompt and answer; by default 4096, or all there are"
     )
     batch: int = setting(8, "rows decoded at once")
+    executor: ExecutorSettings = field(default_factory=ExecutorSettings)
     json: bool = setting(False, "print JSON instead of a table")
 
 

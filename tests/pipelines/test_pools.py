@@ -1,4 +1,6 @@
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,16 +93,17 @@ def test_stages_of_a_pool_are_neighbours_and_named_once() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"num_cpus": -1}, "num_cpus=-1 of a pool; at least 0"),
-        ({"num_gpus": -0.5}, "num_gpus=-0.5 of a pool; at least 0"),
-        ({"min": 0}, "min=0 of a pool; at least 1"),
-        ({"batch": 0}, "batch=0 of a pool; at least 1. Raise it"),
-        ({"min": 3, "max": 2}, "max=2 of a pool, but min=3. Raise max"),
+        ({"num_cpus": -1}, "executor.pools.encode.num_cpus=-1; at least 0"),
+        ({"num_gpus": -0.5}, "executor.pools.encode.num_gpus=-0.5; at least 0"),
+        ({"min": 0}, "executor.pools.encode.min=0; at least 1"),
+        ({"batch": 0}, "executor.pools.encode.batch=0; at least 1. Raise it"),
+        ({"resources": {"disk": -1}}, "executor.pools.encode.resources has disk: -1; at least 0"),
+        ({"min": 3, "max": 2}, "pools.encode.max=2, but executor.pools.encode.min=3. Raise max"),
     ],
 )
-def test_numbers_that_no_pool_can_have_are_refused(wrong: dict[str, int], message: str) -> None:
-    with pytest.raises(SettingsError, match=message):
-        PoolSettings(["read"], **wrong)  # type: ignore[arg-type]
+def test_numbers_that_no_pool_can_have_are_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        PoolsSettings(encode=PoolSettings(["encode"], **wrong))
 
 
 @pytest.mark.parametrize(

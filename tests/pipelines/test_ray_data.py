@@ -26,6 +26,7 @@ def test_a_cluster_that_cannot_be_reached_is_named(
         raise error("No such cluster.\nAnd a long story.")
 
     monkeypatch.setattr(ray, "init", refuse)
+    monkeypatch.setattr(ray_data, "check_address", lambda address: None)
     with pytest.raises(SettingsError) as caught:
         ray_data._start(ExecutorSettings(address="there:6379"), [])
     assert str(caught.value) == (
@@ -63,6 +64,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def start(came: int) -> Summary:
         monkeypatch.setattr(ray_data, "_cluster", no_cluster)
+        monkeypatch.setattr(ray_data, "_held_by_others", lambda *_: {})
         monkeypatch.setattr("pipelines.pool_watch.ended_processes", dict)
         monkeypatch.setattr(ray_data, "_dataset", lambda *_: None)
         monkeypatch.setattr(ray_data, "_go", lambda *_: came)

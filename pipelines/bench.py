@@ -1,12 +1,24 @@
 """Speed and memory on this machine, as a table or as JSON."""
 
 import sys
+from typing import Protocol
 
 from rich.console import Console
+from rich.table import Table
 
 from gemma3n.errors import SettingsError
 from pipelines.exit_code import DONE
 from pipelines.settings import BenchJob, Measured
+
+
+class Found(Protocol):
+    """What a bench found."""
+
+    def document(self) -> str:
+        """All of it, as JSON."""
+
+    def table(self) -> Table:
+        """For people."""
 
 
 def bench(job: BenchJob) -> int:
@@ -16,11 +28,13 @@ def bench(job: BenchJob) -> int:
         Exit code.
 
     Raises:
-        SettingsError: nothing to measure, or see `bench_decode` and `bench_media`.
+        SettingsError: nothing to measure, or see `bench_decode`, `bench_media`
+            and `bench_ray`.
     """
     for name in ("prompt_tokens", "new_tokens", "files", "repeat"):
         if (value := getattr(job, name)) < 1:
             raise SettingsError(f"{name}={value}; at least 1. Leave it out for the default.")
+    found: Found
     match job.what:
         case Measured.decode:
             from pipelines.bench_decode import bench_decode
@@ -34,6 +48,18 @@ def bench(job: BenchJob) -> int:
             from pipelines.bench_media import bench_resize
 
             found = bench_resize(job)
+        case Measured.ray:
+            from pipelines.bench_ray import bench_ray
+
+            found = bench_ray(job)
+        case Measured.ray_memory:
+            from pipelines.bench_ray import bench_ray_memory
+
+            found = bench_ray_memory(job)
+        case Measured.ray_scale:
+            from pipelines.bench_ray import bench_ray_scale
+
+            found = bench_ray_scale(job)
     if job.json:
         sys.stdout.write(found.document())
     else:

@@ -34,7 +34,7 @@ class Watch:
     """
 
     def __init__(self, pools: list[Post], ended: Callable[[], Mapping[str, str]]) -> None:
-        self._pools, self._ended = pools, ended
+        self._pools, self._ended, self._began = pools, ended, time.time()
         self._told: set[str] = set()  # names of notes whose processes have ended
         self.died: Counter[str] = Counter()  # by pool
         self._looks, self._waiting, self.most = 0, Counter[str](), Counter[str]()
@@ -70,6 +70,7 @@ class Watch:
     def sum_up(self, summary: Summary) -> None:
         """What the pools did, for the summary of the run."""
         did: dict[str, Worked] = {}
+        now = time.time()
         for post in self._pools:
             some = list(notes(post.work))
             did[post.pool] = one = together(some)
@@ -77,6 +78,7 @@ class Watch:
                 "processes": len(some),
                 "died": self.died[post.pool],
                 "nodes": dict(Counter(note.place.node[:8] or note.place.host for note in some)),
+                "ready_seconds": min((note.times[0] for note in some), default=now) - self._began,
                 "gpus": dict(Counter(note.place.gpus or "none" for note in some)),
                 "busy": _ratio(one.seconds + one.in_seconds + one.out_seconds, one.alive_seconds),
                 "rows_per_second": _ratio(one.rows, _span(some)),

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _LISTED = "listed.arrow"  # the items that there are to do, a table a task
+_LISTING = 2  # processes that read it
 _BLOCK = 32 * 2**20  # bytes that a task hands on together, about: a recording of hours is more
 
 
@@ -113,13 +114,15 @@ def _go(
     results: "Dataset", boundary: Boundary, summary: Summary, tell: Callable[[list[Row]], None]
 ) -> int:
     """Run it, and count what comes out; how many items that are, each once."""
-    came: set[int] = set()  # places of items that are done
+    came = bytearray()  # by place in the source, whether an item is done: a byte an item
     for table in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         rows = boundary.to_rows(table)
-        summary.count([row for row in rows if row["place"] not in came])
-        came.update(row["place"] for row in rows if row["last"])
+        came.extend(bytes(max(0, max((row["place"] for row in rows), default=0) + 1 - len(came))))
+        summary.count([row for row in rows if not came[row["place"]]])
+        for row in rows:
+            came[row["place"]] |= row["last"]
         tell(rows)
-    return len(came)
+    return sum(came)
 
 
 def _note(path: Path, boundary: Boundary, tasks: Iterable[list[Left]]) -> tuple[int, int]:
@@ -155,7 +158,10 @@ def _dataset(listed: Path, tasks: int, pools: list[Post], held: Mapping[str, flo
         context.execution_options.exclude_resources = ExecutionResources(
             cpu=held.get("CPU", 0.0), gpu=held.get("GPU", 0.0), memory=held.get("memory", 0.0)
         )
-    data = read_datasource(_source(listed, tasks), override_num_blocks=tasks, num_cpus=0)
+    # They take no cores, so nothing else keeps Ray from starting a process for each of them at once.
+    data = read_datasource(
+        _source(listed, tasks), override_num_blocks=tasks, num_cpus=0, concurrency=_LISTING
+    )
     for post in pools:
         pool = post.settings
         more: dict[str, Any] = {

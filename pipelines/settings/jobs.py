@@ -114,6 +114,9 @@ class Measured(Enum):
     decode = "decode"
     read = "read"
     resize = "resize"
+    ray = "ray"
+    ray_memory = "ray_memory"
+    ray_scale = "ray_scale"
 
 
 @dataclass
@@ -122,7 +125,9 @@ class BenchJob:
 
     what: Measured = setting(
         Measured.decode,
-        "decode: a checkpoint's load and text; read: wav files to mel; resize: pictures to pixels",
+        "decode: a checkpoint's load and text; read: wav files to mel; resize: pictures to pixels; "
+        "ray: clips by executor=ray and in one process; ray_memory: its driver over light rows; "
+        "ray_scale: more and more workers that only sleep",
     )
     model: ModelSettings = field(default_factory=ModelSettings)
     nested: NestedSettings = field(default_factory=NestedSettings)
@@ -130,6 +135,9 @@ class BenchJob:
     ple: PleSettings = field(default_factory=PleSettings)
     prompt_tokens: int = setting(16, "random tokens of the prompt")
     new_tokens: int = setting(64, "tokens to generate")
-    files: int = setting(64, "clips of read, pictures of resize")
+    files: int = setting(64, "clips of read and ray, pictures of resize, rows of ray_memory")
+    workers: list[int] = setting([1, 2, 4, 8, 16, 32, 64], "decoders of ray_scale, a run each")
+    batch_s: float = setting(0.5, "seconds that a decoder of ray_scale takes for 8 rows")
+    seconds: float = setting(30.0, "seconds that a run of ray_scale takes if nothing is lost")
     repeat: int = setting(3, "runs; of decode each in a process of its own")
     json: bool = setting(False, "print JSON instead of a table")

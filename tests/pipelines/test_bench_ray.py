@@ -1,0 +1,94 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.bench_ray import Curve, Run
+from pipelines.cli import main
+from pipelines.pretend import PretendDecode, PretendEncode, PretendSettings, installed
+from stages.model import Load
+from stages.row import light_row
+
+
+def run(pools: dict[str, Any], **spent: float) -> Run:
+    summary = {"stage_seconds": spent, "pools": pools, "seconds": 20.0}
+    return Run(wall=30, before=1, summary=summary, memory=[], cpu=3)
+
+
+def test_a_start_is_itemised_and_what_comes_after_it_is_the_rest() -> None:
+    pools = {"read": {"ready_seconds": 2.0}, "decode": {"ready_seconds": 5.0}}
+    spread = run(pools, start=4.0, list=0.5, load=7.0)
+    assert spread.start == {
+        "imports and settings s": 1,
+        "cluster s": 4,
+        "list s": 0.5,
+        "pools s": 5,
+    }
+    assert spread.past_start == 20 - 4 - 0.5 - 5
+    alone = run({}, load=7.0)
+    assert alone.start == {"imports and settings s": 1, "load s": 7}
+    assert alone.past_start == 13
+
+
+def test_a_curve_is_a_line_a_run() -> None:
+    curve = Curve("t", {"batch_s": 1}, [{"workers": 1, "rows/s": 8}, {"workers": 2, "rows/s": 15}])
+    assert curve.table().row_count == 2
+    assert json.loads(curve.document())["runs"][1]["rows/s"] == 15
+
+
+def test_pretended_stages_take_the_time_that_rows_say_and_hand_on_what_a_tower_makes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("pipelines.pretend.time.sleep", slept.append)
+    rows = [light_row(name, prompt="0.25 0.5") for name in "ab"]
+    encoded = PretendEncode(PretendSettings(), Load("x"))(rows)
+    assert all(row["pretended"].nbytes == 188 * 2048 * 2 for row in encoded)  # type: ignore[typeddict-item]
+    decoded = PretendDecode(PretendSettings(), Load("x"))(encoded)
+    assert [("pretended" in row, row["text"]) for row in decoded] == [(False, "pretended")] * 2
+    assert slept == [0.25, 0.5]
+
+
+def test_their_entry_points_name_classes_that_exist(tmp_path: Path) -> None:
+    from importlib.metadata import distributions
+
+    (one,) = distributions(path=[str(installed(tmp_path))])
+    assert {entry.name: entry.load() for entry in one.entry_points}[
+        "pretend_encode"
+    ] is PretendEncode
+
+
+@pytest.mark.parametrize(
+    ("word", "why"),
+    [
+        ("workers=[]", "workers=[]; at least one"),
+        ("workers=[0]", "workers=[0]; at least one"),
+        ("batch_s=0", "batch_s=0.0; more than 0"),
+    ],
+)
+def test_a_curve_of_nothing_is_refused(
+    capsys: pytest.CaptureFixture[str], word: str, why: str
+) -> None:
+    assert main(["bench", "what=ray_scale", word]) == 2
+    assert why in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_benches_of_ray_say_what_they_promise(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = {
+        "ray": ["files=6"],
+        "ray_memory": ["files=2000"],
+        "ray_scale": ["workers=[1,2]", "seconds=2", "batch_s=0.2"],
+    }
+    found = {}
+    for what, words in asked.items():
+        assert main(["bench", f"what={what}", "repeat=1", "json=true", *words]) == 0
+        found[what] = json.loads(capsys.readouterr().out)["runs"]
+    (ray,), (memory,) = found["ray"], found["ray_memory"]
+    assert ray["Ray to one process"] == pytest.approx(ray["items/s"] / ray["items/s, one process"])
+    assert ray["start-up s"] > ray["of it pools s"] > 0
+    assert ray["read to encode, kB a row"] > 100  # mel frames of 2 s, in float32
+    assert memory["driver, peak"] >= memory["driver, last third"] > 0
+    assert [one["workers"] for one in found["ray_scale"]] == [1, 2]
+    assert all(0 < one["efficiency"] <= 1.05 for one in found["ray_scale"])

@@ -158,7 +158,7 @@ def _dataset(listed: Path, tasks: int, pools: list[Post], held: Mapping[str, flo
         context.execution_options.exclude_resources = ExecutionResources(
             cpu=held.get("CPU", 0.0), gpu=held.get("GPU", 0.0), memory=held.get("memory", 0.0)
         )
-    # They take no cores, so nothing else keeps Ray from starting a process for each of them at once.
+    # They take no cores, so nothing else keeps Ray from starting a process for each of them.
     data = read_datasource(
         _source(listed, tasks), override_num_blocks=tasks, num_cpus=0, concurrency=_LISTING
     )

@@ -76,7 +76,7 @@ class Notes:
         self.name, self.place, self.worked = uuid.uuid4().hex, Place.here(), Worked()
         self._folder, self._ready = folder, time.perf_counter()
         self._began = time.time()
-        self.tell("started")
+        self.tell("waited")
 
     @property
     def stack(self) -> Path:

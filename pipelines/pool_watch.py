@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import pairwise
 from threading import Event, Thread
+from typing import Any
 
 from pipelines.pool_notes import Note, Worked, notes, together
 from pipelines.pools import Post
@@ -121,33 +122,41 @@ def watching(pools: list[Post], summary: Summary) -> Iterator[Watch]:
 
 
 def ended_processes() -> dict[str, str]:
-    """Ray's ids of processes that ended without being asked to, and of dead nodes, and why.
-
-    It is nobody's promise that Ray tells: a version that keeps it elsewhere gives nothing.
-    """
+    """Ray's ids of processes that ended without being asked to, and of dead nodes, and why."""
     import ray
 
-    try:
-        from ray._private.state import state
-        from ray.core.generated import common_pb2, gcs_pb2
-
-        rows = state._connect_and_get_accessor().get_worker_table()
-        intended = {
-            common_pb2.WorkerExitType.Value(f"INTENDED_{whose}_EXIT")
-            for whose in ("SYSTEM", "USER")
-        }
-        tables = [gcs_pb2.WorkerTableData.FromString(row) for row in rows]
-        found = {
-            one.worker_address.worker_id.hex(): one.exit_detail
-            for one in tables
-            if not one.is_alive and one.exit_type not in intended
-        }
-    except (ImportError, AttributeError, ValueError):
-        found = {}
+    found = _unasked()
     for node in ray.nodes():  # type: ignore[no-untyped-call]
         if not node["Alive"]:
             found[node["NodeID"]] = "its node is gone"
     return found
+
+
+def _unasked() -> dict[str, str]:
+    """Processes that ended unasked, and Ray's words about it.
+
+    Nobody promises that they are there: of a version of Ray that keeps them elsewhere there is
+    nothing, and the log says less.
+    """
+    try:
+        from ray._private.state import state
+        from ray.core import generated
+
+        table: Any = generated.gcs_pb2.WorkerTableData  # type: ignore[attr-defined]
+        kinds: Any = generated.common_pb2.WorkerExitType  # type: ignore[attr-defined]
+        asked = [kinds.Value(f"INTENDED_{whose}_EXIT") for whose in ("SYSTEM", "USER")]
+        ended = [table.FromString(one) for one in _accessor(state).get_worker_table()]
+        return {
+            one.worker_address.worker_id.hex(): one.exit_detail
+            for one in ended
+            if not one.is_alive and one.exit_type not in asked
+        }
+    except (ImportError, AttributeError, ValueError):
+        return {}
+
+
+def _accessor(state: Any) -> Any:
+    return state._connect_and_get_accessor()
 
 
 def _death(pool: str, note: Note, why: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -131,6 +132,9 @@ def test_a_row_that_ends_its_process_costs_the_other_999_nothing(tmp_path: Path,
     (failed,) = (row for row in done if row["error"])
     assert failed["error"]["stage"] == "obey"
     assert "its process ended 3 times while it was in obey" in failed["error"]["message"]
+    log = (out / "run.log").read_text()
+    assert log.count("ended while it was in obey with '") == 3
+    assert json.loads((out / "summary.json").read_text())["pools"]["decode"]["died"] == 3
 
 
 def test_a_row_that_hangs_is_given_up(tmp_path: Path, run: Any) -> None:
@@ -139,6 +143,9 @@ def test_a_row_that_hangs_is_given_up(tmp_path: Path, run: Any) -> None:
     process = run("generate", rows(tmp_path, prompts), "-o", str(out), *OBEY, *limits)
     assert process.wait() == 3
     assert [row["text"] or None for row in results(out)] == [*"abc", None, *"def"]
+    log = (out / "run.log").read_text()
+    assert log.count("ended (Timeout (0:00:02)) while it was in obey with '") == 2
+    assert re.search(r'it was at "\S*obey\.py", line \d+ in __call__', log)
 
 
 def test_processes_that_die_by_chance_lose_and_repeat_nothing(tmp_path: Path, run: Any) -> None:
@@ -193,13 +200,28 @@ def test_what_the_cluster_never_has_is_refused(
     assert len(results(out)) == 1
 
 
-def test_ple_rows_of_a_store_are_those_of_the_file(tmp_path: Path, run: Any) -> None:
-    clips = [str(file) for file in sorted(SAMPLES.rglob("*.wav"))[:4]]
-    words = ["transcribe", *clips, *PLAIN]
-    store = ["executor=ray", "ple=store", "ple.shards=2", "executor.pools.decode.max=2"]
+def test_a_thousand_items_by_two_decoders_and_two_shards_are_those_of_one_process(
+    tmp_path: Path, run: Any
+) -> None:
+    clips, pictures = sorted(SAMPLES.rglob("*.wav")), sorted(SAMPLES.rglob("*.png"))
+    lines: list[dict[str, Any]] = [{"prompt": f"Spell {n} and {n % 7}."} for n in range(1000)]
+    for number in range(0, 1000, 10):
+        lines[number] = {"audio": str(clips[number % len(clips)]), "id": f"clip {number}"}
+        picture = str(pictures[number % len(pictures)])
+        lines[number + 5] = {"image": picture, "prompt": "What is this?", "id": f"image {number}"}
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    words = ["generate", str(source), *PLAIN, "decode.max_new_tokens=3"]
+    spread = ["executor=ray", "ple=store", "ple.shards=2"]
+    spread += [f"executor.pools.decode.{end}=2" for end in ("max", "min")]
     assert run(*words, "-o", str(tmp_path / "alone")).wait() == 0
-    assert run(*words, "-o", str(tmp_path / "store"), *store).wait() == 0
+    assert run(*words, "-o", str(tmp_path / "store"), *spread).wait() == 0
     alone, stored = results(tmp_path / "alone"), results(tmp_path / "store")
-    assert [item["text"] for item in alone] == [item["text"] for item in stored]
+    assert len(alone) == 1000
+    for one, other in zip(alone, stored, strict=True):
+        for mine, its in zip(one["segments"], other["segments"], strict=True):
+            assert mine.pop("logprob") == pytest.approx(its.pop("logprob"), abs=1e-4)
+        assert one == other
     pool = json.loads((tmp_path / "store/summary.json").read_text())["pools"]["decode"]
+    assert (pool["processes"], pool["rows"], pool["died"]) == (2, 1000, 0)
     assert min(pool["ple_rows"], pool["ple_bytes"], pool["ple_seconds"]) > 0

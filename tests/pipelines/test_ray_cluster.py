@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def nodes(start: Any) -> Iterator[Nodes]:
     made = Nodes()
     yield made
-    made.cluster.shutdown()
+    made.cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +191,7 @@ def test_whatever_dies_nothing_is_lost_or_repeated(
     gap = ROWS // (len(STRIKES) + 1)
     for number, strike in enumerate(order):
         moment = number * gap + chosen.randrange(gap // 2) + 1
-        until(lambda moment=moment: written(out) >= moment, process)
+        until(partial(has_written, out, moment), process)
         time.sleep(chosen.random() * 0.5)
         if strike == "driver":
             process.kill()
@@ -203,7 +204,7 @@ def test_whatever_dies_nothing_is_lost_or_repeated(
         if strike == "shard":
             pids = until(lambda: [actor["Pid"] for actor in nodes.shards()], process)
         else:
-            pids = until(lambda pool=strike: living(out, pool), process)
+            pids = until(partial(living, out, strike), process)
         os.kill(chosen.choice(pids), signal.SIGKILL)
     assert process.wait(WAIT_S) == 0
     assert results(out) == alone[1]
@@ -224,11 +225,12 @@ def until(see: Callable[[], Any], process: "subprocess.Popen[bytes]") -> Any:
     return seen
 
 
-def written(out: Path) -> int:
-    """Rows in the parts that were committed."""
+def has_written(out: Path, rows: int) -> bool:
+    """Whether so many rows are in the parts that were committed."""
     with suppress(FileNotFoundError):  # a run that goes on joins them first
-        return sum(read_metadata(part).num_rows for part in (out / "results").glob("part-*"))
-    return 0
+        parts = (out / "results").glob("part-*")
+        return sum(read_metadata(part).num_rows for part in parts) >= rows
+    return False
 
 
 def living(out: Path, pool: str) -> list[int]:

@@ -82,7 +82,7 @@ def test_fractions_whole_gpus_and_none_are_what_each_process_sees(
             subprocess.run([sys.executable, "-m", "pipelines", *words], check=False).returncode == 0
         )
     finally:
-        cluster.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]
     lines = (tmp_path / "out/results.jsonl").read_text().splitlines()
     texts = [json.loads(line)["text"].split(" | ") for line in lines]
     halves, wholes, nones = (set(column) for column in zip(*texts, strict=True))

@@ -33,6 +33,15 @@ _ENCODERS = 8  # decoders that one encoder feeds
 _NEVER = 1_000_000  # seconds: no time-out
 
 
+@dataclass(frozen=True)
+class Look:
+    """At a process, without its children."""
+
+    at: float  # seconds since its start
+    bytes: int
+    cpu: float  # seconds that it has computed
+
+
 @dataclass
 class Run:
     """One command."""
@@ -40,8 +49,7 @@ class Run:
     wall: float  # seconds of the whole process
     before: float  # of it, until it knew its settings and its checkpoint
     summary: dict[str, Any]
-    memory: list[tuple[float, int]]  # seconds since its start, and its bytes then
-    cpu: float  # seconds of computing in the process itself, not its children
+    looks: list["Look"]
 
     @property
     def start(self) -> dict[str, float]:
@@ -62,6 +70,20 @@ class Run:
         own = sum(self.start.values()) - self.before
         seconds: float = self.summary["seconds"] - own
         return max(seconds, 1e-9)
+
+    @property
+    def looks_past_start(self) -> list[Look]:
+        """At the driver while rows went through it, the first just before."""
+        began = sum(self.start.values())
+        later = [look for look in self.looks if look.at >= began]
+        before = [look for look in self.looks if look.at < began]
+        return [*before[-1:], *later]
+
+    @property
+    def cpu(self) -> float:
+        """Seconds that the driver computed for the rows, not for its start."""
+        looks = self.looks_past_start
+        return looks[-1].cpu - looks[0].cpu if looks else 0.0
 
 
 def bench_ray(job: BenchJob) -> Bench:
@@ -100,15 +122,14 @@ def bench_ray_memory(job: BenchJob) -> Bench:
         words += [f"executor.pools.{pool}.batch=256" for pool in ("read", "decode", "write")]
         for number in range(job.repeat):
             one = _run([*words, "-o", str(folder / f"out{number}")], folder)
-            through = one.wall - one.past_start  # about when the first rows came
-            while_it_ran = [size for at, size in one.memory if at > through]
+            while_it_ran = [look.bytes for look in one.looks_past_start]
             third = max(1, len(while_it_ran) // 3)
             runs.append(
                 {
                     "rows/s": job.files / one.past_start,
                     "driver, first third": int(np.median(while_it_ran[:third])),
                     "driver, last third": int(np.median(while_it_ran[-third:])),
-                    "driver, peak": max(size for _, size in one.memory),
+                    "driver, peak": max(look.bytes for look in one.looks),
                     "driver, CPU us a row": 1e6 * one.cpu / job.files,
                 }
             )
@@ -174,7 +195,8 @@ def bench_ray_scale(job: BenchJob) -> Curve:
                     "write busy": pools["write"]["busy"],
                     "MB/s to decoders": pools["decode"]["bytes_in"] / one.past_start / 1e6,
                     "driver, CPU ms a task": 1e3 * one.cpu / (rows / _BATCH),
-                    "driver, cores": one.cpu / one.wall,
+                    # So many decoders would keep one core of the driver busy, at a batch a task.
+                    "decoders a driver feeds": job.batch_s / max(one.cpu / (rows / _BATCH), 1e-9),
                     "start-up s": sum(one.start.values()),
                 }
             )
@@ -207,14 +229,14 @@ def _run(words: Sequence[str], folder: Path) -> Run:
     here = Path(__file__).parents[1]
     paths = [str(folder / "site"), str(here), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    start, memory, cpu = time.time(), [], 0.0
+    start = time.time()
+    looks: list[Look] = []
     with (folder / "stderr").open("w+") as said:
         command = [sys.executable, "-m", "pipelines", *words, "fresh=true"]
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=said)
         while process.poll() is None:
             if seen := _looked_at(process.pid):
-                memory.append((time.time() - start, seen[0]))
-                cpu = seen[1]
+                looks.append(Look(time.time() - start, *seen))
             time.sleep(_SAMPLE_S)
         if process.returncode:
             said.seek(0)
@@ -224,7 +246,7 @@ def _run(words: Sequence[str], folder: Path) -> Run:
     summary = json.loads((out / "summary.json").read_text())
     began = (out / "run.log").read_text().partition(" INFO ")[0]
     before = datetime.strptime(began, "%Y-%m-%d %H:%M:%S,%f").timestamp() - start
-    return Run(wall, before, summary, memory, cpu)
+    return Run(wall, before, summary, looks)
 
 
 def _looked_at(pid: int) -> tuple[int, float] | None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.bench_ray import Curve, Run
+from pipelines.bench_ray import Curve, Look, Run
 from pipelines.cli import main
 from pipelines.pretend import PretendDecode, PretendEncode, PretendSettings, installed
 from stages.model import Load
@@ -13,7 +13,8 @@ from stages.row import light_row
 
 def run(pools: dict[str, Any], **spent: float) -> Run:
     summary = {"stage_seconds": spent, "pools": pools, "seconds": 20.0}
-    return Run(wall=30, before=1, summary=summary, memory=[], cpu=3)
+    looks = [Look(at, 100 + at, at / 2) for at in range(30)]
+    return Run(wall=30, before=1, summary=summary, looks=looks)
 
 
 def test_a_start_is_itemised_and_what_comes_after_it_is_the_rest() -> None:
@@ -26,6 +27,8 @@ def test_a_start_is_itemised_and_what_comes_after_it_is_the_rest() -> None:
         "pools s": 5,
     }
     assert spread.past_start == 20 - 4 - 0.5 - 5
+    assert [look.at for look in spread.looks_past_start] == list(range(10, 30))
+    assert spread.cpu == (29 - 10) / 2
     alone = run({}, load=7.0)
     assert alone.start == {"imports and settings s": 1, "load s": 7}
     assert alone.past_start == 13

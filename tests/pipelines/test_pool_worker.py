@@ -251,6 +251,37 @@ def test_a_node_that_does_not_share_the_folder_of_the_run_says_so(start: Any) ->
         PoolWorker(elsewhere)
 
 
+def test_stages_are_closed_once_where_their_process_ends_in_order(start: Any) -> None:
+    class Closes(Works):
+        closed = 0
+
+        def close(self) -> None:
+            self.closed += 1
+
+    stage = Closes(passes)
+    worker = start(mel=stage)
+    go(worker, [light_row("a")])
+    assert [note.over for note in notes(worker.post.work)] == [False]
+    worker.close()
+    folder = worker.post.work
+    del worker
+    assert stage.closed == 1
+    assert [note.over for note in notes(folder)] == [True]
+
+
+def test_what_a_process_does_is_noted_before_it_does_it(start: Any) -> None:
+    seen: list[str] = []
+    worker: PoolWorker
+
+    def look(row: Row) -> None:
+        seen.extend(note.doing for note in notes(worker.post.work))
+
+    worker = start(mel=Works(look))
+    go(worker, [light_row("a"), light_row("b")])
+    assert seen == ["was in mel with 'a' and 1 more"] * 2
+    assert [note.doing for note in notes(worker.post.work)] == ["waited"]
+
+
 def test_what_all_processes_of_a_pool_did_is_summed_up(start: Any) -> None:
     for _ in range(2):
         worker = start(mel=Works(passes))

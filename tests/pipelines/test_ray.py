@@ -43,6 +43,9 @@ class Obey(Stage):
                 time.sleep(0.05)
             row["text"] = row["said"] = row["prompt"]
         return rows
+
+    def close(self):
+        open(os.path.join(os.path.dirname(__file__), f"closed-{os.getpid()}"), "w").close()
 """
 
 
@@ -135,6 +138,7 @@ def test_a_row_that_ends_its_process_costs_the_other_999_nothing(tmp_path: Path,
     log = (out / "run.log").read_text()
     assert log.count("ended while it was in obey with '") == 3
     assert json.loads((out / "summary.json").read_text())["pools"]["decode"]["died"] == 3
+    assert len(list((tmp_path / "site").glob("closed-*"))) == 1  # the one that lived
 
 
 def test_a_row_that_hangs_is_given_up(tmp_path: Path, run: Any) -> None:

@@ -14,7 +14,7 @@ from gemma3n.errors import SettingsError
 from pipelines import ray_data
 from pipelines.finished import Finished
 from pipelines.progress import Summary
-from pipelines.settings import ExecutorSettings, PathJob
+from pipelines.settings import ExecutorSettings, PathJob, PlePlacement
 from stages.model import Load
 
 
@@ -89,3 +89,16 @@ def test_items_that_came_out_and_are_not_there_are_counted(run: Any) -> None:
     summary = run(came=3)
     assert (summary.total, summary.lost) == (3, 3)
     assert set(summary.stage_seconds) == {"list"}
+
+
+def test_what_others_hold_and_shards_will_is_not_for_the_pools(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 2.0, "memory": 100.0})
+    monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 5.0, "memory": 60.0})
+    job = PathJob(job="test")
+    job.executor.pools.ple.memory = 7.0
+    held = {"CPU": 3.0, "GPU": 2.0, "memory": 40.0}
+    assert ray_data._held_by_others(job) == held
+    job.ple.placement, job.ple.shards = PlePlacement.store, 4
+    assert ray_data._held_by_others(job) == {"CPU": 3.4, "GPU": 2.0, "memory": 68.0}

@@ -209,13 +209,13 @@ def test_a_thousand_items_by_two_decoders_and_two_shards_are_those_of_one_proces
 ) -> None:
     clips, pictures = sorted(SAMPLES.rglob("*.wav")), sorted(SAMPLES.rglob("*.png"))
     lines: list[dict[str, Any]] = [{"prompt": f"Spell {n}."} for n in range(1000)]
-    for number in range(0, 1000, 10):
+    for number in range(0, 1000, 50):
         lines[number] = {"audio": str(clips[number % len(clips)]), "prompt": "What is said?"}
         picture = str(pictures[number % len(pictures)])
         lines[number + 5] = {"image": picture, "prompt": "What is this?"}
     source = tmp_path / "rows.jsonl"
     source.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    words = ["generate", str(source), *PLAIN, "decode.max_new_tokens=3"]
+    words = ["generate", str(source), *PLAIN, "decode.max_new_tokens=2"]
     spread = ["executor=ray", "ple=store", "ple.shards=2"]
     spread += [f"executor.pools.decode.{end}=2" for end in ("max", "min")]
     assert run(*words, "-o", str(tmp_path / "alone")).wait() == 0

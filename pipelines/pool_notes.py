@@ -10,6 +10,7 @@ import platform
 import sys
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -61,6 +62,9 @@ class Worked:
     ple_bytes: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    counts: dict[str, dict[str, int]] = field(
+        default_factory=dict
+    )  # what stages tell of themselves
     peak_rss_bytes: int = 0
 
 
@@ -143,6 +147,10 @@ def together(some: list[Note]) -> Worked:
     for note in some:
         total.stage_seconds.add(note.worked.stage_seconds)
         total.peak_rss_bytes = max(total.peak_rss_bytes, note.worked.peak_rss_bytes)
+        for stage, counts in note.worked.counts.items():
+            so_far = Counter(total.counts.get(stage, {}))
+            so_far.update(counts)
+            total.counts[stage] = dict(so_far)
         for name in _SUMS:
             setattr(total, name, getattr(total, name) + getattr(note.worked, name))
     return total

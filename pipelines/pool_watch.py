@@ -86,6 +86,8 @@ class Watch:
                 **asdict(one),
             }
             summary.stage_seconds.add(one.stage_seconds)
+            for stage, counts in one.counts.items():
+                summary.add_counts(stage, counts)
         for before, pool in pairwise(did):
             given, got = did[before], did[pool]
             seconds = _ratio(given.out_seconds, given.rows) + _ratio(got.in_seconds, got.rows_in)

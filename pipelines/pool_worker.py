@@ -190,6 +190,8 @@ class PoolWorker:
         if self.table is not None:
             self.worked.ple_seconds = self.table.waited_seconds
             self.worked.ple_rows, self.worked.ple_bytes = self.table.asked, self.table.bytes
+        counts = {name: dict(stage.counts()) for name, stage in self.stages.items()}
+        self.worked.counts = {name: one for name, one in counts.items() if one}
         self.notes.tell(self._doing, is_over)
 
 

@@ -283,13 +283,18 @@ def test_what_a_process_does_is_noted_before_it_does_it(start: Any) -> None:
 
 
 def test_what_all_processes_of_a_pool_did_is_summed_up(start: Any) -> None:
+    class Counts(Works):
+        def counts(self) -> Counter[str]:
+            return Counter({"looked at": 5})
+
     for _ in range(2):
-        worker = start(mel=Works(passes))
+        worker = start(mel=Counts(passes))
         go(worker, [light_row(name) for name in "abc"])
     some = list(notes(worker.post.work))
     did = together(some)
     assert (len(some), did.rows_in, did.rows, did.batches) == (2, 6, 6, 2)
     assert did.stage_seconds.keys() == {"mel"}
+    assert did.counts == {"mel": {"looked at": 10}}
     assert min(did.bytes_in, did.bytes_out, did.peak_rss_bytes) > 0
     assert did.seconds >= did.stage_seconds["mel"] > 0
 

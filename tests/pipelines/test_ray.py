@@ -59,7 +59,8 @@ def run(tmp_path: Path) -> Any:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: obey\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[gemma3n_pipelines.stages]\nobey = obey:Obey\n")
     paths = [str(site), str(Path(__file__).parents[2])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    # Threads that wait for each other are slow where the machine has other work.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
 
     def start(*words: str, **how: Any) -> "subprocess.Popen[str]":
         command = [sys.executable, "-m", "pipelines", *words]

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from gemma3n.matformer import NestedSize
+from gemma3n.placement import Ple
 
 if TYPE_CHECKING:
     from gemma3n.audio.mel import log_mel
@@ -22,6 +23,7 @@ __all__ = [
     "InputError",
     "Mark",
     "NestedSize",
+    "Ple",
     "SettingsError",
     "Turn",
     "image_pixels",

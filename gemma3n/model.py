@@ -14,6 +14,7 @@ from gemma3n.errors import InputError, SettingsError
 from gemma3n.fuse import image_sequence, with_hard_rows, with_soft_tokens
 from gemma3n.generate import Completion, Prompt, complete
 from gemma3n.matformer import NestedSize, resolve_size
+from gemma3n.placement import Ple
 from gemma3n.sampling import Sampling
 from gemma3n.text.cache import EMPTY
 from gemma3n.text.decoder import Decoder, Running
@@ -41,7 +42,7 @@ class Gemma3n:
         size: NestedSize,
         parts: Collection[str],
         target: Target,
-        ple: str,
+        ple: Ple,
     ) -> None:
         self.checkpoint, self.config = checkpoint, checkpoint.config
         self.size, self.parts, self.target = size, tuple(parts), target
@@ -50,7 +51,7 @@ class Gemma3n:
         self._running: dict[NestedSize, Running] = {}
         self._text: Decoder | None = None
         if "text" in parts:
-            self._text = load_decoder(checkpoint, size, target, ple == "resident")
+            self._text = load_decoder(checkpoint, size, target, ple)
 
     @property
     def text(self) -> Decoder:
@@ -337,6 +338,7 @@ class Gemma3n:
         on_token: Callable[[int, int], None] | None = None,
     ) -> list[Completion]:
         """Complete prompts and say all about it; see `gemma3n.generate.complete`."""
+        self.text.ahead([token for prompt in prompts for token in prompt.token_ids])
         return complete(self, prompts, sampling, self.running(nested), on_token=on_token)
 
     def running(self, nested: str | NestedSize | None) -> Running:

@@ -18,6 +18,7 @@ from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize
 from gemma3n.memory import plan_memory
+from gemma3n.placement import Ple
 from pipelines.bench_table import Bench
 from pipelines.mistakes import refused_elsewhere
 from pipelines.nested import nested_size
@@ -48,7 +49,7 @@ def bench_decode(job: BenchJob) -> Bench:
         "nested": asdict(size),
         "budget_gb": job.nested.budget_gb,
         "precision": job.precision.value,
-        "ple": job.ple.placement.value,
+        "ple": asdict(job.ple.anywhere().load),
         "prompt_tokens": job.prompt_tokens,
         "new_tokens": job.new_tokens,
     }
@@ -75,6 +76,7 @@ def measure(wanted: Mapping[str, Any]) -> dict[str, Any]:
     from gemma3n.sampling import Sampling
 
     imported = time.perf_counter()
+    placed = Ple(**wanted["ple"])
     model = gemma3n.load(
         wanted["folder"],
         nested=NestedSize.from_skip(**wanted["nested"]),
@@ -82,7 +84,7 @@ def measure(wanted: Mapping[str, Any]) -> dict[str, Any]:
         parts=["text"],
         precision=wanted["precision"],
         device="cpu",
-        ple=wanted["ple"],
+        ple=placed,
     )
     loaded = time.perf_counter()
     seeded = torch.Generator().manual_seed(0)
@@ -97,7 +99,7 @@ def measure(wanted: Mapping[str, Any]) -> dict[str, Any]:
         model.size,
         ["text"],
         str(model.dtype).removeprefix("torch."),
-        wanted["ple"],
+        placed,
         context=wanted["prompt_tokens"] + wanted["new_tokens"],
         batch=1,
     )

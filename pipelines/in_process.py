@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from threading import Thread
@@ -50,6 +51,8 @@ class InProcess:
                     for name in job.path:
                         stages[name] = build_stage(name, job, load, folder)
                         opened.callback(stages[name].close)
+                if "decode" in job.path:
+                    opened.callback(_ple_counter(load, summary))
             begin()
             summary.earlier = finished.items
             if first is None:
@@ -86,6 +89,17 @@ def _load_model(job: PathJob, load: Load, first: Row) -> None:
     if "encode" in job.path:
         _ = first["audio_paths"] and model.audio
         _ = first["image_paths"] and model.vision
+
+
+def _ple_counter(load: Load, summary: Summary) -> Callable[[], None]:
+    """What adds all that the PLE table is asked from now on; other runs may have asked before."""
+    table = shared_model(load).text.table
+    before = table.traffic.copy()
+
+    def add() -> None:
+        summary.add_ple(**asdict(table.traffic.since(before)))
+
+    return add
 
 
 def _count(source: SourceSettings, summary: Summary) -> None:

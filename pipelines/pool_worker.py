@@ -27,13 +27,13 @@ from stages.model import shared_model
 from stages.row import HEAVY, Row
 
 if TYPE_CHECKING:
-    from pipelines.ple_store import StoreTable
+    from gemma3n.text.ple import PleTable
 
 # Column beside those of a row: its item's segments that earlier runs have finished.
 DONE = "segments_done"
 _SUMS = [  # of what processes did
     *("rows", "batches", "seconds", "crossing_seconds", "bytes_in", "bytes_out"),
-    *("ple_seconds", "ple_rows", "ple_bytes"),
+    *("ple_rows", "ple_moved", "ple_bytes", "ple_seconds"),
 ]
 
 
@@ -46,9 +46,10 @@ class Worked:
     seconds: float = 0.0  # of its stages
     stage_seconds: StageTimes = field(default_factory=StageTimes)
     crossing_seconds: float = 0.0  # to and from Arrow
-    ple_seconds: float = 0.0  # waited for rows of a store
-    ple_rows: int = 0
+    ple_rows: int = 0  # asked of the table of per-layer embeddings
+    ple_moved: int = 0  # of them, those that came from where it is
     ple_bytes: int = 0
+    ple_seconds: float = 0.0  # waited for them
     bytes_in: int = 0
     bytes_out: int = 0
     peak_rss_bytes: int = 0
@@ -78,7 +79,7 @@ class PoolWorker:
             self.stages = {
                 name: build_stage(name, post.job, post.load, post.folder) for name in post.stages
             }
-            self.table = _stored_table(post)
+            self.table = _table(post)
         self.boundary = boundary_of(post)
         self.attempts = Attempts(post.attempts, self.limits.max_row_attempts)
         self.worked, self.name = Worked(), f"{uuid.uuid4().hex}.json"
@@ -189,8 +190,9 @@ class PoolWorker:
         """Keep what was done so far where the driver finds it, should this process die too."""
         self.worked.peak_rss_bytes = peak_rss()
         if self.table is not None:
-            self.worked.ple_seconds = self.table.waited_seconds
-            self.worked.ple_rows, self.worked.ple_bytes = self.table.asked, self.table.bytes
+            traffic = self.table.traffic
+            self.worked.ple_rows, self.worked.ple_moved = traffic.rows, traffic.moved
+            self.worked.ple_bytes, self.worked.ple_seconds = traffic.bytes, traffic.wait_seconds
         half = self.post.work / f"{self.name}.half"
         half.write_text(json.dumps(asdict(self.worked)))
         half.replace(self.post.work / self.name)
@@ -232,15 +234,16 @@ def _starting(post: Post) -> Iterator[None]:
     note.unlink(missing_ok=True)
 
 
-def _stored_table(post: Post) -> "StoreTable | None":
-    """The table of `ple=store` in the place of the decoder's own, if the post decodes."""
-    if post.job.ple.placement is not PlePlacement.store or "decode" not in post.stages:
+def _table(post: Post) -> "PleTable | None":
+    """The PLE table of a post that decodes; that of `ple=store` in the place of its own."""
+    if "decode" not in post.stages:
         return None
-    from pipelines.ple_store import Store, StoreTable
+    model = shared_model(post.load)
+    if post.job.ple.placement is PlePlacement.store:
+        from pipelines.ple_store import Store, stored_table
 
-    table = StoreTable(Store.of(post.job, post.load.folder))
-    shared_model(post.load).text.table = table
-    return table
+        model.text.table = stored_table(Store.of(post.job, post.load.folder), model)
+    return model.text.table
 
 
 def boundary_of(post: Post) -> Boundary:

@@ -188,6 +188,8 @@ def _sum_up(pools: list[Post], summary: Summary) -> None:
         processes, did = worked(post)
         summary.pools[post.pool] = {"processes": processes, **asdict(did)}
         summary.stage_seconds.add(did.stage_seconds)
+        if did.ple_rows:
+            summary.add_ple(did.ple_rows, did.ple_moved, did.ple_bytes, did.ple_seconds)
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def bench_decode(job: BenchJob) -> Bench:
         "prompt_tokens": job.prompt_tokens,
         "new_tokens": job.new_tokens,
     }
-    runs = [_in_own_process(wanted) for _ in range(job.repeat)]
+    runs = [run_apart("pipelines.bench_decode", wanted) for _ in range(job.repeat)]
     title = (
         f"{job.model.path}, size {runs[0]['size']}: text, one row, {job.prompt_tokens} "
         f"prompt tokens and {job.new_tokens} new ones, {job.repeat} runs"
@@ -126,8 +126,13 @@ def _memory() -> dict[str, float]:
     return {name: int(found[name].split()[0]) * 1024 for name in _MEMORY}
 
 
-def _in_own_process(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "pipelines.bench_decode", json.dumps(wanted)]
+def run_apart(module: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """What a module's `measure` says, in a process of its own.
+
+    Raises:
+        SettingsError: that process failed.
+    """
+    command = [sys.executable, "-m", module, json.dumps(wanted)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]

@@ -5,9 +5,11 @@ that has died with its driver is made anew by whoever asks first.
 """
 
 import logging
+import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,6 +71,20 @@ class Store:
         )
         shard: Any = made.remote(self.folder, self.digest, self.ple)
         return shard
+
+
+@contextmanager
+def store_here(folder: str, shards: int, ple: Ple) -> Iterator[Store]:
+    """A store on a Ray cluster of this machine, for as long as the block; see `Store`."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine
+    import ray
+
+    ray.init("local", include_dashboard=False, logging_level=logging.ERROR)
+    try:
+        digest = checkpoint_digest(checkpoint_folder(folder))
+        yield Store(folder, digest, shards, PoolSettings(num_cpus=0.1), ple)
+    finally:
+        ray.shutdown()
 
 
 class _Shard:

@@ -104,6 +104,8 @@ class Measured(Enum):
     """What a bench measures."""
 
     decode = "decode"
+    ple = "ple"
+    tiers = "tiers"
     read = "read"
     resize = "resize"
 
@@ -114,7 +116,9 @@ class BenchJob:
 
     what: Measured = setting(
         Measured.decode,
-        "decode: a checkpoint's load and text; read: wav files to mel; resize: pictures to pixels",
+        "decode: a checkpoint's load and text; ple: rows of its per-layer embeddings; tiers: text "
+        "with these in memory and on a cold disk; read: wav files to mel; resize: pictures to "
+        "pixels",
     )
     model: ModelSettings = field(default_factory=ModelSettings)
     nested: NestedSettings = field(default_factory=NestedSettings)
@@ -122,6 +126,14 @@ class BenchJob:
     ple: PleSettings = field(default_factory=PleSettings)
     prompt_tokens: int = setting(16, "random tokens of the prompt")
     new_tokens: int = setting(64, "tokens to generate")
+    rows: int = setting(1, "rows of text at once, of ple (how they share a row cache) and tiers")
+    text: list[str] = setting([], "text files whose tokens ple reads, instead of random ones")
+    tokenizer: str | None = setting(
+        None, "of that text: a tokenizer.json or a sentencepiece model; by default the checkpoint's"
+    )
+    memory_gb: float = setting(
+        6.0, "of tiers: memory (cgroup) of the process whose table is on the disk; 0 for all"
+    )
     files: int = setting(64, "clips of read, pictures of resize")
-    repeat: int = setting(3, "runs; of decode each in a process of its own")
+    repeat: int = setting(3, "runs; of decode and tiers each in a process of its own")
     json: bool = setting(False, "print JSON instead of a table")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gemma3n.errors import InputError, SettingsError
     from gemma3n.loading import load
     from gemma3n.model import Gemma3n
+    from gemma3n.offload import offload_embeddings
     from gemma3n.slicing import slice_checkpoint
     from gemma3n.vision.pixels import image_pixels
 
@@ -29,6 +30,7 @@ __all__ = [
     "image_pixels",
     "load",
     "log_mel",
+    "offload_embeddings",
     "slice_checkpoint",
 ]
 
@@ -41,6 +43,7 @@ _HOMES = {
     "image_pixels": "gemma3n.vision.pixels",
     "load": "gemma3n.loading",
     "log_mel": "gemma3n.audio.mel",
+    "offload_embeddings": "gemma3n.offload",
     "slice_checkpoint": "gemma3n.slicing",
 }
 

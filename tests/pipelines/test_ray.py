@@ -201,5 +201,11 @@ def test_ple_rows_of_a_store_are_those_of_the_file(tmp_path: Path, run: Any) -> 
     assert run(*words, "-o", str(tmp_path / "store"), *store).wait() == 0
     alone, stored = results(tmp_path / "alone"), results(tmp_path / "store")
     assert [item["text"] for item in alone] == [item["text"] for item in stored]
-    pool = json.loads((tmp_path / "store/summary.json").read_text())["pools"]["decode"]
-    assert min(pool["ple_rows"], pool["ple_bytes"], pool["ple_seconds"]) > 0
+    summary = json.loads((tmp_path / "store/summary.json").read_text())
+    pool = summary["pools"]["decode"]
+    assert min(pool["ple_moved"], pool["ple_bytes"], pool["ple_seconds"]) > 0
+    assert pool["ple_rows"] > 2 * pool["ple_moved"]  # the rows of the prompt are kept
+    assert (summary["ple"]["rows"], summary["ple"]["bytes"]) == (
+        pool["ple_rows"],
+        pool["ple_bytes"],
+    )

@@ -123,6 +123,7 @@ def test_a_text_is_read_with_a_tokenizer_of_hugging_face_too(tmp_path: Path) -> 
     assert ids.tolist() == [words[word] for word in SAID.split()]
 
 
+@pytest.mark.slow
 def test_tokens_read_from_a_cold_disk_are_slower_and_told_beside_those_from_memory(
     checkpoint_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

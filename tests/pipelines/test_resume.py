@@ -150,7 +150,6 @@ def test_rows_of_fewer_bits_are_other_results_and_another_place_is_none(
     assert "ple.bits was null and is 4" in capsys.readouterr().err
     assert run("ple.bits=4", folder, "fresh=true") == DONE
     assert len(list((tmp_path / "kept").glob("ple-*-int4.safetensors"))) == 1
-    assert run("ple.bits=4", "ple=resident") == DONE
 
 
 def test_rows_that_failed_are_tried_again_unless_asked_otherwise(

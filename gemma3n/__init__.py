@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from gemma3n.matformer import NestedSize
+from gemma3n.placement import Ple
 from gemma3n.policy import Policy
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from gemma3n.errors import InputError, SettingsError
     from gemma3n.loading import load
     from gemma3n.model import Gemma3n
+    from gemma3n.offload import offload_embeddings
     from gemma3n.slicing import slice_checkpoint
     from gemma3n.vision.pixels import image_pixels
 
@@ -23,12 +25,14 @@ __all__ = [
     "InputError",
     "Mark",
     "NestedSize",
+    "Ple",
     "Policy",
     "SettingsError",
     "Turn",
     "image_pixels",
     "load",
     "log_mel",
+    "offload_embeddings",
     "slice_checkpoint",
 ]
 
@@ -41,6 +45,7 @@ _HOMES = {
     "image_pixels": "gemma3n.vision.pixels",
     "load": "gemma3n.loading",
     "log_mel": "gemma3n.audio.mel",
+    "offload_embeddings": "gemma3n.offload",
     "slice_checkpoint": "gemma3n.slicing",
 }
 

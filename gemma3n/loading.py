@@ -12,11 +12,10 @@ from gemma3n.matformer import FULL_SIZE, NestedSize, resolve_size
 from gemma3n.memory import largest_within
 from gemma3n.model import Gemma3n
 from gemma3n.named import checkpoint_folder, pinned
+from gemma3n.placement import Ple
 from gemma3n.weights import Target
 
 logger = logging.getLogger(__name__)
-
-PLE_PLACEMENTS = ("mmap", "resident")
 
 
 def load(
@@ -26,7 +25,7 @@ def load(
     parts: Collection[str] | None = None,
     precision: str = "auto",
     device: str = "auto",
-    ple: str = "mmap",
+    ple: str | Ple = "mmap",
 ) -> Gemma3n:
     """Load a checkpoint of the released layout.
 
@@ -42,7 +41,8 @@ def load(
         parts: of "text", "vision", "audio": all that the checkpoint has, by default.
         precision: "auto", "float32" or "bfloat16".
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        ple: "mmap" leaves the per-layer embeddings in their file, "resident" copies them to RAM.
+        ple: "mmap" leaves the per-layer embeddings in their file, "resident" copies them to RAM;
+            a `gemma3n.Ple` says in how many bits, too.
 
     Raises:
         SettingsError: any of these is not to be had; nothing has been loaded then.
@@ -52,8 +52,7 @@ def load(
         >>> model.generate_ids([[2, 9, 8]], max_new_tokens=20, stop_ids=[])
         >>> model = gemma3n.load("google/gemma-3n-E2B-it", parts=["text"])
     """
-    if ple not in PLE_PLACEMENTS:
-        raise SettingsError(f"ple='{ple}'; accepted are {', '.join(PLE_PLACEMENTS)}.")
+    ple = Ple(ple) if isinstance(ple, str) else ple
     where = resolve_device(device)
     dtype = resolve_precision(precision, where)
     if budget_gb is not None and nested not in ("full", FULL_SIZE):

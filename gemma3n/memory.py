@@ -9,6 +9,7 @@ from gemma3n.checkpoint import PARTS, PLE_TABLE, Checkpoint, cut, is_unused_kv
 from gemma3n.config import SLIDING, TextConfig
 from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize, named_sizes, resolve_size
+from gemma3n.placement import Ple, block_bytes
 from gemma3n.readable import bytes_text
 
 BYTES_PER_WEIGHT = {"float32": 4, "bfloat16": 2}
@@ -47,7 +48,7 @@ def plan_memory(
     nested: str | NestedSize = "full",
     parts: Collection[str] = PARTS,
     precision: str = "bfloat16",
-    ple: str = "mmap",
+    ple: str | Ple = "mmap",
     context: int = 4096,
     batch: int = 1,
 ) -> MemoryPlan:
@@ -58,20 +59,21 @@ def plan_memory(
         nested: size, by name or itself.
         parts: of text, vision, audio.
         precision: float32 or bfloat16, of weights and KV cache; the PLE table keeps its own.
-        ple: mmap (the table stays on disk) or resident (in host memory).
+        ple: mmap (the table stays on disk) or resident (in host memory); a `Ple` says in how many
+            bits, too.
         context: tokens a row may reach, for the KV cache.
         batch: rows at once, for the KV cache.
 
     Raises:
         SettingsError: no such checkpoint, size, part or precision.
     """
-    return _plan(
-        Checkpoint(folder, parts, bring=False), nested, parts, precision, ple, context, batch
-    )
+    checkpoint = Checkpoint(folder, parts, bring=False)
+    placed = Ple(ple) if isinstance(ple, str) else ple
+    return _plan(checkpoint, nested, parts, precision, placed, context, batch)
 
 
 def largest_within(
-    budget_gb: float, checkpoint: Checkpoint, parts: Collection[str], precision: str, ple: str
+    budget_gb: float, checkpoint: Checkpoint, parts: Collection[str], precision: str, ple: Ple
 ) -> NestedSize:
     """The largest named size whose weights fit in memory; a mapped PLE table does not count.
 
@@ -80,7 +82,7 @@ def largest_within(
         checkpoint: to choose from.
         parts: loaded beside; an absent part counts nothing.
         precision: of the weights.
-        ple: mmap or resident.
+        ple: where its PLE table is.
 
     Raises:
         SettingsError: not even the smallest fits.
@@ -114,7 +116,7 @@ def _plan(
     nested: str | NestedSize,
     parts: Collection[str],
     precision: str,
-    ple: str,
+    ple: Ple,
     context: int,
     batch: int,
 ) -> MemoryPlan:
@@ -138,10 +140,13 @@ def _plan(
         weights("text layers", _text_elements(checkpoint, size) - head)
         weights("text embedding, also the output head", head)
         if table:
-            tier = "host" if ple == "resident" else "disk"
-            items.append(
-                Item("PLE table", tier, round(table.elements * share), round(table.bytes * share))
-            )
+            tier = "host" if ple.placement == "resident" else "disk"
+            kept = round(table.elements * share)
+            size_bytes = round(table.bytes * share)
+            if ple.bits < 16:
+                width = text.hidden_size_per_layer_input
+                size_bytes = kept // width * block_bytes(width, ple.bits)
+            items.append(Item("PLE table", tier, kept, size_bytes))
         for tower in ("vision", "audio"):
             weights(f"{tower} embedder", _elements(checkpoint, f"embed_{tower}"))
     for tower in ("vision", "audio"):

@@ -15,6 +15,7 @@ from gemma3n.errors import InputError, SettingsError
 from gemma3n.fuse import image_sequence, with_hard_rows, with_soft_tokens
 from gemma3n.generate import Completion, Generation, Prompt, complete
 from gemma3n.matformer import NestedSize, resolve_size
+from gemma3n.placement import Ple
 from gemma3n.policy import Policy
 from gemma3n.sampling import Sampling
 from gemma3n.text.cache import EMPTY
@@ -43,7 +44,7 @@ class Gemma3n:
         size: NestedSize,
         parts: Collection[str],
         target: Target,
-        ple: str,
+        ple: Ple,
     ) -> None:
         self.checkpoint, self.config = checkpoint, checkpoint.config
         self.size, self.parts, self.target = size, tuple(parts), target
@@ -54,7 +55,7 @@ class Gemma3n:
         self._text_took: Loaded | None = None
         if "text" in parts:
             began = time.perf_counter()
-            self._text = load_decoder(checkpoint, size, target, ple == "resident")
+            self._text = load_decoder(checkpoint, size, target, ple)
             self._text_took = Loaded.since(began, self._text)
 
     @property

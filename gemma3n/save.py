@@ -52,19 +52,26 @@ def write_shards(folder: Path, outputs: list[Output], shard_bytes: int = SHARD_B
             shards.append([])
         shards[-1].append(output)
     if len(shards) == 1:
-        _write_file(folder / "model.safetensors", shards[0])
+        write_file(folder / "model.safetensors", shards[0])
         return
     where = {}
     for number, shard in enumerate(shards, 1):
         name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        _write_file(folder / name, shard)
+        write_file(folder / name, shard)
         where.update(dict.fromkeys((o.name for o in shard), name))
     index = {"metadata": {"total_size": sum(o.bytes for o in outputs)}, "weight_map": where}
     write_json(folder / "model.safetensors.index.json", index)
 
 
-def _write_file(path: Path, outputs: list[Output]) -> None:
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+def write_file(path: Path, outputs: list[Output], about: dict[str, str] | None = None) -> None:
+    """Write tensors as one safetensors file.
+
+    Args:
+        path: of the file.
+        outputs: in the order of writing.
+        about: what its header says beside them.
+    """
+    header: dict[str, Any] = {"__metadata__": {"format": "pt", **(about or {})}}
     end = 0
     for output in outputs:
         begin, end = end, end + output.bytes

@@ -68,6 +68,7 @@ class Slots:
         Returns:
             Logits of the token after each prompt, float32 [prompts, vocab].
         """
+        self.model.text.ahead([token for prompt in prompts for token in prompt.token_ids])
         found: list[Tensor] = []
         for some in runs_of_like(prompts):
             first = len(self.lengths)

@@ -17,6 +17,7 @@ from gemma3n.initial import initialise
 from gemma3n.save import Output, write_json, write_shards
 from gemma3n.text.altup import AltUp
 from gemma3n.text.decoder import Decoder
+from gemma3n.text.ple import Traffic
 from gemma3n.vision.mobilenet import MobileNet
 
 _TABLE = "text.table.weight"  # the name of the PLE table here
@@ -26,8 +27,11 @@ _RELEASED = {ours: theirs for theirs, ours in reversed(PREFIXES.items())}
 class TrainableTable(nn.Module):
     """The PLE table as a parameter, beside the decoder that is being trained with it."""
 
+    waits = False
+
     def __init__(self, vocab: int, layers: int, ple: int) -> None:
         super().__init__()
+        self.traffic = Traffic()  # not counted
         self.ple = ple
         self.weight = nn.Parameter(torch.zeros(vocab, layers * ple))
 
@@ -35,6 +39,9 @@ class TrainableTable(nn.Module):
         """See `gemma3n.text.ple.PleTable.rows`."""
         rows = F.embedding(token_ids, self.weight)
         return rows.view(len(token_ids), -1, self.ple)[:, list(layers)]
+
+    def ahead(self, token_ids: Tensor, layers: Sequence[int]) -> None:
+        """See `gemma3n.text.ple.PleTable.ahead`: rows are here."""
 
 
 class Trainable(nn.Module):

@@ -13,8 +13,9 @@ from torch.overrides import TorchFunctionMode
 from gemma3n.checkpoint import PLE_TABLE, Checkpoint, cut, is_unused_kv
 from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize
+from gemma3n.placement import Ple
+from gemma3n.tables import ple_table
 from gemma3n.text.decoder import Decoder
-from gemma3n.text.ple import FileTable, resident_table
 
 logger = logging.getLogger(__name__)
 
@@ -65,16 +66,14 @@ def load_module(
     return module
 
 
-def load_decoder(
-    checkpoint: Checkpoint, size: NestedSize, target: Target, resident: bool
-) -> Decoder:
+def load_decoder(checkpoint: Checkpoint, size: NestedSize, target: Target, ple: Ple) -> Decoder:
     """The text decoder at one nested size: views of the prefixes and layers that it keeps.
 
     Args:
         checkpoint: to load from.
         size: what to hold; smaller sizes can run on it later.
         target: device and dtype of the parameters; the PLE table keeps its own.
-        resident: copy the PLE table into host memory instead of reading rows from its file.
+        ple: where the PLE table is.
 
     Raises:
         SettingsError: as for `load_module`.
@@ -86,8 +85,8 @@ def load_decoder(
             "Gemma 3n's is its text embedding. This is another model's checkpoint."
         )
     config = checkpoint.config.text
-    ple = config.hidden_size_per_layer_input
-    table_shape = (config.vocab_size_per_layer_input, config.num_hidden_layers * ple)
+    width = config.hidden_size_per_layer_input
+    table_shape = (config.vocab_size_per_layer_input, config.num_hidden_layers * width)
     decoder = _on_meta(lambda: Decoder(config, size.ffn_widths(config)))
     wanted = {f"text.{name}": tuple(t.shape) for name, t in decoder.state_dict().items()}
     have: dict[str, tuple[int, ...]] = {}
@@ -99,27 +98,14 @@ def load_decoder(
             continue
         # Per-layer blocks stay whole: the decoder finds its layers in them by number.
         prefix_only = replace(kept, layers=None)
-        have[name] = prefix_only.shape(entry.shape, ple)
+        have[name] = prefix_only.shape(entry.shape, width)
         views[name] = tuple(slice(n) for n in have[name])
     _compare(checkpoint, {**wanted, PLE_TABLE: table_shape}, have)
     tensors = {name: target(checkpoint.tensor(name)[views[name]]) for name in wanted}
     _assign(decoder, "text", tensors)
-    if resident:
-        pinned = target.device.type == "cuda"
-        weight = checkpoint.tensor(PLE_TABLE)
-        decoder.table = resident_table(weight, ple, size.layers(config), pinned)
-    else:
-        decoder.table = file_table(checkpoint)
+    decoder.table = ple_table(checkpoint, size, ple, target.device)
     _log("text", decoder, target, began)
     return decoder
-
-
-def file_table(checkpoint: Checkpoint) -> FileTable:
-    """The PLE table of a checkpoint, left in its file."""
-    entry = checkpoint.entries[PLE_TABLE]
-    dtype = checkpoint.tensor(PLE_TABLE).dtype
-    ple = checkpoint.config.text.hidden_size_per_layer_input
-    return FileTable(entry.file, entry.offset, entry.shape, dtype, ple)
 
 
 class _NoInit(TorchFunctionMode):

@@ -28,10 +28,9 @@ def bench(job: BenchJob) -> int:
         Exit code.
 
     Raises:
-        SettingsError: nothing to measure, or see `bench_decode`, `bench_media`
-            and `bench_ray`.
+        SettingsError: nothing to measure, or see what measures it.
     """
-    for name in ("prompt_tokens", "new_tokens", "files", "repeat"):
+    for name in ("prompt_tokens", "new_tokens", "rows", "files", "repeat"):
         if (value := getattr(job, name)) < 1:
             raise SettingsError(f"{name}={value}; at least 1. Leave it out for the default.")
     found: Found
@@ -40,6 +39,18 @@ def bench(job: BenchJob) -> int:
             from pipelines.bench_decode import bench_decode
 
             found = bench_decode(job)
+        case Measured.speculative:
+            from pipelines.bench_speculative import bench_speculative
+
+            found = bench_speculative(job)
+        case Measured.ple:
+            from pipelines.bench_ple import bench_ple
+
+            found = bench_ple(job)
+        case Measured.tiers:
+            from pipelines.bench_tiers import bench_tiers
+
+            found = bench_tiers(job)
         case Measured.read:
             from pipelines.bench_media import bench_read
 

@@ -18,6 +18,7 @@ from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize
 from gemma3n.memory import plan_memory
+from gemma3n.placement import Ple
 from pipelines.bench_table import Bench
 from pipelines.mistakes import refused_elsewhere
 from pipelines.nested import nested_size
@@ -48,11 +49,11 @@ def bench_decode(job: BenchJob) -> Bench:
         "nested": asdict(size),
         "budget_gb": job.nested.budget_gb,
         "precision": job.precision.value,
-        "ple": job.ple.placement.value,
+        "ple": asdict(job.ple.anywhere().load),
         "prompt_tokens": job.prompt_tokens,
         "new_tokens": job.new_tokens,
     }
-    runs = [_in_own_process(wanted) for _ in range(job.repeat)]
+    runs = [run_apart("pipelines.bench_decode", wanted) for _ in range(job.repeat)]
     title = (
         f"{job.model.path}, size {runs[0]['size']}: text, one row, {job.prompt_tokens} "
         f"prompt tokens and {job.new_tokens} new ones, {job.repeat} runs"
@@ -75,6 +76,7 @@ def measure(wanted: Mapping[str, Any]) -> dict[str, Any]:
     from gemma3n.sampling import Sampling
 
     imported = time.perf_counter()
+    placed = Ple(**wanted["ple"])
     model = gemma3n.load(
         wanted["folder"],
         nested=NestedSize.from_skip(**wanted["nested"]),
@@ -82,7 +84,7 @@ def measure(wanted: Mapping[str, Any]) -> dict[str, Any]:
         parts=["text"],
         precision=wanted["precision"],
         device="cpu",
-        ple=wanted["ple"],
+        ple=placed,
     )
     loaded = time.perf_counter()
     seeded = torch.Generator().manual_seed(0)
@@ -97,7 +99,7 @@ def measure(wanted: Mapping[str, Any]) -> dict[str, Any]:
         model.size,
         ["text"],
         str(model.dtype).removeprefix("torch."),
-        wanted["ple"],
+        placed,
         context=wanted["prompt_tokens"] + wanted["new_tokens"],
         batch=1,
     )
@@ -124,8 +126,13 @@ def _memory() -> dict[str, float]:
     return {name: int(found[name].split()[0]) * 1024 for name in _MEMORY}
 
 
-def _in_own_process(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "pipelines.bench_decode", json.dumps(wanted)]
+def run_apart(module: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """What a module's `measure` says, in a process of its own.
+
+    Raises:
+        SettingsError: that process failed.
+    """
+    command = [sys.executable, "-m", module, json.dumps(wanted)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]

@@ -40,6 +40,8 @@ def fingerprint(job: PathJob, load: Load) -> dict[str, Any]:
     import yaml
 
     bring_weights(load.folder, load.parts)
+    # Rows as the checkpoint has them are the same wherever they are.
+    quantised = {"ple.bits": job.ple.bits} if job.ple.bits < 16 else {}
     left_out = {*_GROUPS_LEFT_OUT, *unused_groups(job.path)}
     settings = {
         name: value
@@ -52,6 +54,7 @@ def fingerprint(job: PathJob, load: Load) -> dict[str, Any]:
         "nested.budget_gb": load.budget_gb,
         "precision": settled_precision(load),
         **job.policy.told(),
+        **quantised,
         **settings,
     }
 

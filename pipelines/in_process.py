@@ -57,6 +57,8 @@ class InProcess:
                         opened.callback(_end, stages[name], name, summary)
                 if model is not None:
                     opened.callback(_tell_parts, model, summary)
+                    if "decode" in job.path:
+                        opened.callback(_ple_counter(model, summary))
             begin()
             summary.earlier = finished.items
             if first is None:
@@ -117,6 +119,17 @@ def _load_model(job: PathJob, load: Load, first: Row) -> "Gemma3n | None":
         _ = first["audio_paths"] and model.audio
         _ = first["image_paths"] and model.vision
     return model
+
+
+def _ple_counter(model: "Gemma3n", summary: Summary) -> Callable[[], None]:
+    """What adds all that the PLE table is asked from now on; other runs may have asked before."""
+    table = model.text.table
+    before = table.traffic.copy()
+
+    def add() -> None:
+        summary.add_ple(**asdict(table.traffic.since(before)))
+
+    return add
 
 
 def _count(source: SourceSettings, summary: Summary) -> None:

@@ -50,7 +50,7 @@ def plan(job: PlanJob) -> int:
             nested=size,
             parts=[part.value for part in job.parts],
             precision=precision.value,
-            ple=job.ple.placement.value,
+            ple=replace(job.ple.load, bits=job.ple.bits),  # those of a store are on its disks
             context=context,
             batch=job.batch,
         )
@@ -121,6 +121,7 @@ def _document(
         "model": job.model.path,
         "precision": precision.value,
         "ple": job.ple.placement.value,
+        "ple.bits": job.ple.bits,
         "context": context,
         "batch": job.batch,
         "sizes": [

@@ -5,10 +5,12 @@ that has died with its driver is made anew by whoever asks first.
 """
 
 import logging
+import os
 import platform
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,9 +18,12 @@ from torch import Tensor
 
 from gemma3n.checkpoint import Checkpoint
 from gemma3n.errors import SettingsError
+from gemma3n.model import Gemma3n
 from gemma3n.named import checkpoint_folder
-from gemma3n.text.ple import FileTable
-from gemma3n.weights import file_table
+from gemma3n.packed_file import packing_of
+from gemma3n.placement import Ple
+from gemma3n.tables import beside, file_table
+from gemma3n.text.ple import PleTable, Traffic
 from pipelines.fingerprint import checkpoint_digest
 from pipelines.settings import PathJob, PoolSettings
 
@@ -36,12 +41,14 @@ class Store:
     digest: str  # of what is in it
     shards: int
     pool: PoolSettings  # of whoever is first to make a shard
+    ple: Ple  # rows of how many bits, and where each node keeps quantised ones
 
     @classmethod
     def of(cls, job: PathJob, folder: str) -> "Store":
         """The store that a job asks."""
         digest = checkpoint_digest(checkpoint_folder(folder))
-        return cls(folder, digest, job.ple.shards, job.executor.pools.ple)
+        ple = replace(job.ple.anywhere().load, bits=job.ple.bits, folder=job.ple.folder)
+        return cls(folder, digest, job.ple.shards, job.executor.pools.ple, ple)
 
     def shard(self, number: int) -> Any:
         """One of its shards, made if there is none."""
@@ -49,7 +56,7 @@ class Store:
 
         pool = self.pool
         made = ray.remote(_Shard).options(
-            name=f"ple-{self.digest[:16]}-{number}-of-{self.shards}",
+            name=f"ple-{self.digest[:16]}-int{self.ple.bits}-{number}-of-{self.shards}",
             namespace=NAMESPACE,
             get_if_exists=True,
             num_cpus=pool.num_cpus,
@@ -62,20 +69,34 @@ class Store:
             max_task_retries=-1,
             max_concurrency=4,
         )
-        shard: Any = made.remote(self.folder, self.digest)
+        shard: Any = made.remote(self.folder, self.digest, self.ple)
         return shard
+
+
+@contextmanager
+def store_here(folder: str, shards: int, ple: Ple) -> Iterator[Store]:
+    """A store on a Ray cluster of this machine, for as long as the block; see `Store`."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine
+    import ray
+
+    ray.init("local", include_dashboard=False, logging_level=logging.ERROR)
+    try:
+        digest = checkpoint_digest(checkpoint_folder(folder))
+        yield Store(folder, digest, shards, PoolSettings(num_cpus=0.1), ple)
+    finally:
+        ray.shutdown()
 
 
 class _Shard:
     """Answers for its part of the vocabulary: rows that nobody asks it for it never reads."""
 
-    def __init__(self, folder: str, digest: str) -> None:
+    def __init__(self, folder: str, digest: str, ple: Ple) -> None:
         if checkpoint_digest(checkpoint_folder(folder)) != digest:
             raise SettingsError(
                 f"'{folder}' on {platform.node()} holds another checkpoint than where the job "
                 "decodes. Give all nodes the same."
             )
-        self.table = _table(folder)
+        self.table = file_table(_checkpoint(folder), ple)
 
     def rows(self, token_ids: Any, layers: list[int]) -> Any:
         """Rows [n, layers, ple] of token ids, as bytes."""
@@ -83,44 +104,64 @@ class _Shard:
         return found.contiguous().view(torch.uint8).numpy()
 
 
-def _table(folder: str) -> FileTable:
-    return file_table(Checkpoint(checkpoint_folder(folder), ["text"]))
+def _checkpoint(folder: str) -> Checkpoint:
+    return Checkpoint(checkpoint_folder(folder), ["text"])
+
+
+def stored_table(store: Store, model: Gemma3n) -> PleTable:
+    """What a decoder asks in the place of its own table: a store, with a row cache in front.
+
+    Args:
+        store: where the rows are.
+        model: that decodes, with its text part loaded.
+    """
+    table = StoreTable(store, model.checkpoint)
+    return beside(table, model.checkpoint, model.size, store.ple, model.device, apart=True)
 
 
 class StoreTable:
-    """A `PleTable` whose rows are in a store."""
+    """A `PleTable` whose rows are in a store; of quantised rows, a table of blocks."""
 
-    def __init__(self, store: Store) -> None:
+    waits = True
+
+    def __init__(self, store: Store, checkpoint: Checkpoint) -> None:
         """Find the shards.
 
         Args:
             store: where they are.
+            checkpoint: whose table it is; only its header is read.
         """
         self._store = store
         self._shards = [store.shard(number) for number in range(store.shards)]
         self._earlier: list[Any] = []
-        table = _table(store.folder)  # only its header is read
-        self._dtype, self._ple = table.dtype, table.shape[1]
-        self.asked = self.bytes = 0  # rows, and what they weigh
-        self.waited_seconds = 0.0
+        if store.ple.bits < 16:
+            self._dtype = torch.uint8
+            self._ple = packing_of(checkpoint, store.ple.bits).block_bytes
+        else:
+            table = file_table(checkpoint)
+            self._dtype, self._ple = table.dtype, table.shape[1]
+        self.traffic = Traffic()
 
     def rows(self, token_ids: Tensor, layers: Sequence[int]) -> Tensor:
         """See `PleTable.rows`: one call a shard, each row once, all shards at the same time."""
-        start = time.perf_counter()
-        ids, places = token_ids.cpu().unique(return_inverse=True)
-        rows = torch.empty((len(ids), len(layers), self._ple), dtype=self._dtype)
-        owners = ids % self._store.shards
-        asked = [
-            (number, mine, self._ask(number, ids[mine], layers))
-            for number in range(self._store.shards)
-            if len(mine := (owners == number).nonzero().flatten())
-        ]
-        for number, mine, answer in asked:
-            rows[mine] = self._answer(number, answer, ids[mine], layers)
-        self.asked += len(ids)
-        self.bytes += rows.nbytes
-        self.waited_seconds += time.perf_counter() - start
+        with self.traffic.waiting():
+            ids, places = token_ids.cpu().unique(return_inverse=True)
+            rows = torch.empty((len(ids), len(layers), self._ple), dtype=self._dtype)
+            owners = ids % self._store.shards
+            asked = [
+                (number, mine, self._ask(number, ids[mine], layers))
+                for number in range(self._store.shards)
+                if len(mine := (owners == number).nonzero().flatten())
+            ]
+            for number, mine, answer in asked:
+                rows[mine] = self._answer(number, answer, ids[mine], layers)
+        self.traffic.rows += len(places)
+        self.traffic.moved += len(ids)
+        self.traffic.bytes += rows.nbytes
         return rows[places]
+
+    def ahead(self, token_ids: Tensor, layers: Sequence[int]) -> None:
+        """See `PleTable.ahead`: a thread of the row cache in front of it asks."""
 
     def _ask(self, number: int, ids: Tensor, layers: Sequence[int]) -> Any:
         return self._shards[number].rows.remote(ids.numpy(), list(layers))

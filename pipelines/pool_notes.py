@@ -21,7 +21,7 @@ from pipelines.step import StageTimes
 
 _SUMS = (  # of what processes did
     *("rows_in", "rows", "batches", "seconds", "in_seconds", "out_seconds", "alive_seconds"),
-    *("bytes_in", "bytes_out", "ple_seconds", "ple_rows", "ple_bytes"),
+    *("bytes_in", "bytes_out", "ple_rows", "ple_moved", "ple_bytes", "ple_seconds"),
 )
 
 
@@ -57,9 +57,10 @@ class Worked:
     in_seconds: float = 0.0  # from Arrow
     out_seconds: float = 0.0  # to Arrow
     alive_seconds: float = 0.0  # from when it was ready to its latest note
-    ple_seconds: float = 0.0  # waited for rows of a store
-    ple_rows: int = 0
+    ple_rows: int = 0  # asked of the table of per-layer embeddings
+    ple_moved: int = 0  # of them, those that came from where it is
     ple_bytes: int = 0
+    ple_seconds: float = 0.0  # waited for them
     bytes_in: int = 0
     bytes_out: int = 0
     counts: dict[str, dict[str, int]] = field(

@@ -86,6 +86,8 @@ class Watch:
                 **asdict(one),
             }
             summary.stage_seconds.add(one.stage_seconds)
+            if one.ple_rows:
+                summary.add_ple(one.ple_rows, one.ple_moved, one.ple_bytes, one.ple_seconds)
             for stage, counts in one.counts.items():
                 summary.add_counts(stage, counts)
         for before, pool in pairwise(did):

@@ -26,7 +26,7 @@ from stages.model import shared_model
 from stages.row import HEAVY, Row
 
 if TYPE_CHECKING:
-    from pipelines.ple_store import StoreTable
+    from gemma3n.text.ple import PleTable
 
 # Column beside those of a row: its item's segments that earlier runs have finished.
 DONE = "segments_done"
@@ -56,7 +56,7 @@ class PoolWorker:
             self.stages = {
                 name: build_stage(name, post.job, post.load, post.folder) for name in post.stages
             }
-            self.table = _stored_table(post)
+            self.table = _table(post)
         self.boundary = boundary_of(post)
         self.attempts = Attempts(post.attempts, self.limits.max_row_attempts)
         self.notes = Notes(post.work)
@@ -188,8 +188,9 @@ class PoolWorker:
     def _tell(self, doing: str | None = None, is_over: bool = False) -> None:
         self._doing = doing or self._doing
         if self.table is not None:
-            self.worked.ple_seconds = self.table.waited_seconds
-            self.worked.ple_rows, self.worked.ple_bytes = self.table.asked, self.table.bytes
+            traffic = self.table.traffic
+            self.worked.ple_rows, self.worked.ple_moved = traffic.rows, traffic.moved
+            self.worked.ple_bytes, self.worked.ple_seconds = traffic.bytes, traffic.wait_seconds
         counts = {name: dict(stage.counts()) for name, stage in self.stages.items()}
         self.worked.counts = {name: one for name, one in counts.items() if one}
         self.notes.tell(self._doing, is_over)
@@ -237,15 +238,16 @@ def _starting(post: Post) -> Iterator[None]:
     note.unlink(missing_ok=True)
 
 
-def _stored_table(post: Post) -> "StoreTable | None":
-    """The table of `ple=store` in the place of the decoder's own, if the post decodes."""
-    if post.job.ple.placement is not PlePlacement.store or "decode" not in post.stages:
+def _table(post: Post) -> "PleTable | None":
+    """The PLE table of a post that decodes; that of `ple=store` in the place of its own."""
+    if "decode" not in post.stages:
         return None
-    from pipelines.ple_store import Store, StoreTable
+    model = shared_model(post.load)
+    if post.job.ple.placement is PlePlacement.store:
+        from pipelines.ple_store import Store, stored_table
 
-    table = StoreTable(Store.of(post.job, post.load.folder))
-    shared_model(post.load).text.table = table
-    return table
+        model.text.table = stored_table(Store.of(post.job, post.load.folder), model)
+    return model.text.table
 
 
 def boundary_of(post: Post) -> Boundary:

@@ -38,6 +38,7 @@ class Summary:
     parts: dict[str, Any] = field(default_factory=dict)  # seconds and bytes of what was loaded
     waited_seconds: float = 0.0  # the model, for rows to be read
     rows_ready: int = 0  # rows that were read when the model asked for them
+    ple: dict[str, float] = field(default_factory=dict)  # what was asked of the PLE table
     peak_rss_bytes: int = 0  # most memory that the process had at once
     pools: dict[str, Any] = field(default_factory=dict)  # of `executor=ray`: what each did
     boundaries: dict[str, Any] = field(
@@ -65,6 +66,13 @@ class Summary:
         """Add what the model waited for a row."""
         self.waited_seconds += seconds
         self.rows_ready += was_ready
+
+    def add_ple(self, rows: int, moved: int, bytes: int, wait_seconds: float) -> None:
+        """Add what a table of per-layer embeddings was asked; see `gemma3n.text.ple.Traffic`."""
+        more = {"rows": rows, "moved": moved, "bytes": bytes, "wait_seconds": wait_seconds}
+        self.ple = {name: self.ple.get(name, 0) + value for name, value in more.items()}
+        if self.ple["rows"]:
+            self.ple["hit_rate"] = 1 - self.ple["moved"] / self.ple["rows"]
 
     def document(self) -> dict[str, Any]:
         """What is kept of it."""

@@ -144,8 +144,7 @@ def model_load(job: PathJob) -> Load:
         parts=tuple(parts),
         precision=job.precision.value,
         device=job.device.value,
-        # The processes that decode put the store's table in its place.
-        ple="mmap" if job.ple.placement is PlePlacement.store else job.ple.placement.value,
+        ple=job.ple.anywhere().load,
     )
 
 
@@ -268,6 +267,7 @@ def anywhere(job: Job) -> Job:
         job,
         output=job.output and str(Path(job.output).absolute()),
         model=absolute(job.model),
+        ple=job.ple.anywhere(),
         source=replace(job.source, path=[absolute_source(p) for p in job.source.path]),
     )
 

@@ -1,12 +1,13 @@
 """The model that the stages of one process share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gemma3n.config import read_object
 from gemma3n.matformer import FULL_SIZE, NestedSize
+from gemma3n.placement import Ple
 
 if TYPE_CHECKING:
     from gemma3n.model import Gemma3n
@@ -22,7 +23,7 @@ class Load:
     parts: tuple[str, ...] = ("text", "vision", "audio")
     precision: str = "auto"
     device: str = "auto"
-    ple: str = "mmap"
+    ple: Ple = field(default_factory=Ple)
 
 
 @lru_cache(maxsize=1)  # a sweep runs many jobs in one process: the last model leaves

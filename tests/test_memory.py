@@ -40,6 +40,14 @@ def test_a_mapped_table_is_on_disk_and_a_resident_one_in_host_memory(
     assert mapped.tier("host") == resident.tier("disk") == 0
 
 
+@pytest.mark.parametrize("bits", [8, 4])
+def test_quantised_rows_are_planned_as_they_are_held(checkpoint_folder: Path, bits: int) -> None:
+    ple = gemma3n.Ple("resident", bits)
+    plan = plan_memory(checkpoint_folder, "e2b", ple=ple)
+    model = gemma3n.load(checkpoint_folder, "e2b", parts=["text"], ple=ple)
+    assert plan.tier("host") == model.text.table.table.weight.nbytes  # type: ignore[attr-defined]
+
+
 def test_only_the_parts_asked_for_are_counted(checkpoint_folder: Path) -> None:
     audio = plan_memory(checkpoint_folder, parts=["audio"])
     assert [item.what for item in audio.items] == ["audio tower", "audio embedder"]
@@ -61,7 +69,7 @@ def test_a_budget_takes_the_largest_size_that_fits(checkpoint_folder: Path) -> N
     parts = ["text"]
 
     def choose(gigabytes: float) -> str:
-        return largest_within(gigabytes, checkpoint, parts, "float32", "mmap").name
+        return largest_within(gigabytes, checkpoint, parts, "float32", gemma3n.Ple()).name
 
     assert choose(1) == "full"
     full = plan_memory(checkpoint_folder, "full", parts, "float32", batch=0).tier("device") / 1e9

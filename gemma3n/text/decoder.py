@@ -167,12 +167,20 @@ class Decoder(nn.Module):
         ple, dtype = self.config.hidden_size_per_layer_input, embeddings.dtype
         # Ids past the table (image and audio) use row 0 and not a zero vector.
         in_table = (token_ids >= 0) & (token_ids < self.config.vocab_size_per_layer_input)
-        rows = self.table.rows(torch.where(in_table, token_ids, 0).flatten(), layers)
-        tokens = rows.to(embeddings.device, dtype, non_blocking=True) * rounded(ple**0.5, dtype)
+        ids = torch.where(in_table, token_ids, 0).flatten()
+        self.table.ahead(ids, layers)  # rows come while the context is computed
         context = self._project_context(embeddings, layers)
+        rows = self.table.rows(ids, layers)
+        tokens = rows.to(embeddings.device, dtype, non_blocking=True) * rounded(ple**0.5, dtype)
         context = context * rounded(self.config.hidden_size**-0.5, dtype)
         context = self.per_layer_projection_norm(context.view(*context.shape[:-1], -1, ple))
         return (context + tokens.view_as(context)) * rounded(2**-0.5, dtype)
+
+    def ahead(self, token_ids: Sequence[int]) -> None:
+        """Begin to bring the PLE rows of tokens that come soon, such as those of a prompt."""
+        vocab = self.config.vocab_size_per_layer_input
+        ids = [token if 0 <= token < vocab else 0 for token in token_ids]
+        self.table.ahead(torch.tensor(ids, dtype=torch.int64), list(self.full.widths))
 
     def forward(
         self,

@@ -112,6 +112,9 @@ class Measured(Enum):
     """What a bench measures."""
 
     decode = "decode"
+    speculative = "speculative"
+    ple = "ple"
+    tiers = "tiers"
     read = "read"
     resize = "resize"
     ray = "ray"
@@ -125,9 +128,11 @@ class BenchJob:
 
     what: Measured = setting(
         Measured.decode,
-        "decode: a checkpoint's load and text; read: wav files to mel; resize: pictures to pixels; "
-        "ray: clips by executor=ray and in one process; ray_memory: its driver over light rows; "
-        "ray_scale: more and more workers that only sleep",
+        "decode: a checkpoint's load and text; speculative: what drafts that are so often right gain; "
+        "ple: rows of its per-layer embeddings; tiers: text "
+        "with these in memory and on a cold disk; read: wav files to mel; resize: pictures to "
+        "pixels; ray: clips by executor=ray and in one process; ray_memory: its driver over light "
+        "rows; ray_scale: more and more workers that only sleep",
     )
     model: ModelSettings = field(default_factory=ModelSettings)
     nested: NestedSettings = field(default_factory=NestedSettings)
@@ -135,9 +140,20 @@ class BenchJob:
     ple: PleSettings = field(default_factory=PleSettings)
     prompt_tokens: int = setting(16, "random tokens of the prompt")
     new_tokens: int = setting(64, "tokens to generate")
+    policy: PolicySettings = field(default_factory=PolicySettings)
+    rows: int = setting(
+        1, "rows of text at once, of speculative, ple (how they share a row cache) and tiers"
+    )
+    text: list[str] = setting([], "text files whose tokens ple reads, instead of random ones")
+    tokenizer: str | None = setting(
+        None, "of that text: a tokenizer.json or a sentencepiece model; by default the checkpoint's"
+    )
+    memory_gb: float = setting(
+        6.0, "of tiers: memory (cgroup) of the process whose table is on the disk; 0 for all"
+    )
     files: int = setting(64, "clips of read and ray, pictures of resize, rows of ray_memory")
     workers: list[int] = setting([1, 2, 4, 8, 16, 32, 64], "decoders of ray_scale, a run each")
     batch_s: float = setting(0.5, "seconds that a decoder of ray_scale takes for 8 rows")
     seconds: float = setting(30.0, "seconds that a run of ray_scale takes if nothing is lost")
-    repeat: int = setting(3, "runs; of decode each in a process of its own")
+    repeat: int = setting(3, "runs; of decode and tiers each in a process of its own")
     json: bool = setting(False, "print JSON instead of a table")

@@ -7,6 +7,7 @@ from pathlib import Path
 from gemma3n.choices import Precision
 from gemma3n.errors import SettingsError
 from gemma3n.named import NANO, checkpoint_folder, pinned
+from gemma3n.placement import Ple, check_rows
 from gemma3n.policy import Policy
 from stages.setting import setting
 
@@ -116,7 +117,29 @@ class PleSettings:
         "all decoders ask",
     )
     shards: int = setting(1, "actors of ple=store, each with its part of the vocabulary")
+    bits: int = setting(
+        16, "of a value: 16 as the checkpoint has it; 8 or 4 quantised, half or a quarter the bytes"
+    )
+    cache_rows: int = setting(
+        1024, "rows kept beside the compute where the table is elsewhere (GPU, store); 0 for none"
+    )
+    folder: str | None = setting(
+        None, "where quantised tables are kept, made on first use; by default the user's cache"
+    )
 
     def __post_init__(self) -> None:
         if self.shards < 1:
             raise SettingsError(f"ple.shards={self.shards}; at least 1. Raise it.")
+        check_rows(self.bits, self.cache_rows)
+
+    @property
+    def load(self) -> Ple:
+        """How a load of the model places the table."""
+        if self.placement is PlePlacement.store:
+            # The processes that decode put the store's table in its place.
+            return Ple(cache_rows=self.cache_rows)
+        return Ple(self.placement.value, self.bits, self.cache_rows, self.folder)
+
+    def anywhere(self) -> "PleSettings":
+        """The same from any working directory."""
+        return replace(self, folder=self.folder and str(Path(self.folder).absolute()))

@@ -3,7 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.bench_text import read_ids
 from pipelines.cli import main
+
+SAID = "ten of clubs\nfive of hearts\nten of clubs\n"
 
 
 def test_a_bench_reports_speed_and_memory_of_a_fresh_process(
@@ -69,3 +72,92 @@ def test_a_bench_measures_the_size_of_layers_and_widths(
     assert main(["bench", *words, "json=true"]) == 0
     (run,) = json.loads(capsys.readouterr().out)["runs"]
     assert run["size"] == "widths=3"
+
+
+def found(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, float]:
+    """The figures of one run."""
+    assert main(["bench", *words, "repeat=1", "json=true"]) == 0
+    (run,) = json.loads(capsys.readouterr().out)["runs"]
+    return run
+
+
+@pytest.mark.parametrize("words", [["ple=mmap"], ["ple=mmap", "ple.bits=4"], ["ple=resident"]])
+def test_a_bench_of_a_table_reads_it_in_every_way_that_it_can_be(
+    tmp_path: Path,
+    checkpoint_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+) -> None:
+    monkeypatch.setattr("pipelines.bench_ple._SECONDS", 0.01)
+    words = [*words, f"model={checkpoint_folder}", f"ple.folder={tmp_path}"]
+    run = found(capsys, "what=ple", *words)
+    ways = {name.split(":")[0] for name in run}
+    kinds = ["warm", "row cache", *(["cold"] if words[0] == "ple=mmap" else [])]
+    assert ways == {f"{kind}, {count} a call" for kind in kinds for count in (1, 32, 512)}
+    assert all(run[f"{way}: rows/s"] > 0 for way in ways)
+    assert run["warm, 1 a call: rows moved, %"] == 100
+    assert run["row cache, 512 a call: rows moved, %"] < 100
+
+
+def test_a_bench_tells_what_row_caches_have_of_a_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.bench_ple._SECONDS", 0.01)
+    (tmp_path / "a.txt").write_text(SAID * 100)
+    run = found(capsys, "what=ple", f"text=[{tmp_path / 'a.txt'}]")
+    ids = read_ids([str(tmp_path / "a.txt")], Path("gemma3n/nano/tokenizer.model"))
+    assert run["tokens"] == len(ids)
+    expected = 100 * (1 - len(set(ids.tolist())) / len(ids))
+    assert run["hit rate of 1024 rows, %"] == pytest.approx(expected)
+
+
+def test_a_text_is_read_with_a_tokenizer_of_hugging_face_too(tmp_path: Path) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    words = {word: number for number, word in enumerate(["?", *sorted(set(SAID.split()))])}
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="?"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "a.txt").write_text(SAID)
+    ids = read_ids([str(tmp_path / "a.txt")], tmp_path / "tokenizer.json")
+    assert ids.tolist() == [words[word] for word in SAID.split()]
+
+
+@pytest.mark.slow
+def test_tokens_read_from_a_cold_disk_are_slower_and_told_beside_those_from_memory(
+    checkpoint_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"model={checkpoint_folder}", "rows=2", "new_tokens=4", "memory_gb=0"]
+    run = found(capsys, "what=tiers", *words)
+    ratio = run["cold disk: tokens/s"] / run["in memory: tokens/s"]
+    assert run["cold disk to memory: tokens/s"] == pytest.approx(ratio)
+    assert run["cold disk: waited for rows, %"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["what=ple", "text=[absent.txt]"], "text 'absent.txt' cannot be read"),
+        (["what=ple", "text=[README.md]", "tokenizer=absent.json"], "tokenizer='absent.json' does"),
+        (["what=ple", "text=[README.md]", "tokenizer=README.md"], "cannot be read"),
+        (["what=ple", "rows=0"], "rows=0; at least 1."),
+        (["what=ple", "ple.bits=3"], "ple.bits=3; accepted are 16"),
+    ],
+)
+def test_a_bench_of_rows_that_cannot_be_is_refused_in_one_line(
+    capsys: pytest.CaptureFixture[str], words: list[str], why: str
+) -> None:
+    assert main(["bench", *words]) == 2
+    assert why in capsys.readouterr().err
+
+
+def test_a_bench_of_drafts_measures_each_rate_beside_the_size_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["bench", "what=speculative", "model=nano", "precision=float32", "repeat=1"]
+    words += ["new_tokens=12", "rows=2", "policy.draft_tokens=3", "policy.draft_precision=bfloat16"]
+    assert main([*words, "json=true"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    (run,) = found["runs"]
+    assert len(run) == 1 + len(found["asked"]["rates"])
+    assert all(value > 0 for value in run.values())

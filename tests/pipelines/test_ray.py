@@ -227,6 +227,12 @@ def test_a_thousand_items_by_two_decoders_and_two_shards_are_those_of_one_proces
         for mine, its in zip(one["segments"], other["segments"], strict=True):
             assert mine.pop("logprob") == pytest.approx(its.pop("logprob"), abs=1e-4)
         assert one == other
-    pool = json.loads((tmp_path / "store/summary.json").read_text())["pools"]["decode"]
+    summary = json.loads((tmp_path / "store/summary.json").read_text())
+    pool = summary["pools"]["decode"]
     assert (pool["processes"], pool["rows"], pool["died"]) == (2, 1000, 0)
-    assert min(pool["ple_rows"], pool["ple_bytes"], pool["ple_seconds"]) > 0
+    assert min(pool["ple_moved"], pool["ple_bytes"], pool["ple_seconds"]) > 0
+    assert pool["ple_rows"] > 2 * pool["ple_moved"]  # the rows of the prompt are kept
+    assert (summary["ple"]["rows"], summary["ple"]["bytes"]) == (
+        pool["ple_rows"],
+        pool["ple_bytes"],
+    )

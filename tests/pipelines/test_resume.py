@@ -141,6 +141,18 @@ def test_a_file_that_changed_is_done_again_and_one_that_is_new_too(
     assert after["2.wav"] == before["2.wav"]
 
 
+def test_rows_of_fewer_bits_are_other_results_and_another_place_is_none(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = f"ple.folder={tmp_path / 'kept'}"
+    assert run() == DONE
+    assert run("ple=resident", "ple.cache_rows=5") == DONE
+    assert run("ple.bits=4", folder) == WRONG_USE
+    assert "ple.bits was null and is 4" in capsys.readouterr().err
+    assert run("ple.bits=4", folder, "fresh=true") == DONE
+    assert len(list((tmp_path / "kept").glob("ple-*-int4.safetensors"))) == 1
+
+
 def test_rows_that_failed_are_tried_again_unless_asked_otherwise(
     run: Run, out: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -144,6 +144,10 @@ def test_recordings_become_transcripts_and_the_broken_one_an_error(
     assert summary["skipped"] == {".txt": 1}
     assert 5 < summary["audio_seconds"] < 7
     assert set(summary["stage_seconds"]) == {"load", *transcribe(out).path}
+    ple = summary["ple"]
+    assert ple["rows"] > ple["moved"] > 0  # two clips of a batch ask for the same prompt
+    assert ple["hit_rate"] == 1 - ple["moved"] / ple["rows"]
+    assert min(ple["bytes"], ple["wait_seconds"]) > 0
     log = (out / "run.log").read_text()
     assert "'broken.wav' failed in read" in log
     assert "INFO pipelines.run: 4 items in " in log

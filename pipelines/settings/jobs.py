@@ -128,7 +128,7 @@ class BenchJob:
 
     what: Measured = setting(
         Measured.decode,
-        "decode: a checkpoint's load and text; speculative: what drafts that are so often right gain; "
+        "decode: a checkpoint's load and text; speculative: what drafts gain; "
         "ple: rows of its per-layer embeddings; tiers: text "
         "with these in memory and on a cold disk; read: wav files to mel; resize: pictures to "
         "pixels; ray: clips by executor=ray and in one process; ray_memory: its driver over light "

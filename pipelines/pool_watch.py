@@ -108,20 +108,26 @@ def watching(pools: list[Post], summary: Summary) -> Iterator[Watch]:
     watch, is_over = Watch(pools, ended_processes), Event()
 
     def look() -> None:
+        try:
+            watch.look()
+        except Exception:  # a cluster that is gone, say: what is told of a run never ends it
+            logger.debug("the pools could not be looked at", exc_info=True)
+
+    def look_on() -> None:
         pause = _EVERY_S
         while not is_over.wait(pause):
             start = time.perf_counter()
-            watch.look()
+            look()
             pause = max(_EVERY_S, (time.perf_counter() - start) / _SHARE)
 
-    thread = Thread(target=look, name="pool watch", daemon=True)
+    thread = Thread(target=look_on, name="pool watch", daemon=True)
     thread.start()
     try:
         yield watch
     finally:
         is_over.set()
         thread.join()
-        watch.look()
+        look()
         watch.sum_up(summary)
 
 

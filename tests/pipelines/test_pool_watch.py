@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.pool_notes import Notes
-from pipelines.pool_watch import Watch
+from pipelines.pool_watch import Watch, watching
 from pipelines.pools import Post
 from pipelines.progress import Summary
 from pipelines.settings import PathJob
@@ -92,3 +92,17 @@ def test_the_summary_says_how_busy_pools_were_and_what_waited_between(pools: lis
     assert (pool["processes"], pool["died"], pool["nodes"]) == (1, 0, {"n1": 1})
     assert pool["rows_per_second"] > 0
     assert pool["busy"] == pytest.approx((1 + 0.08) / pool["alive_seconds"])
+
+
+def test_a_cluster_that_is_gone_hides_no_error_of_the_run(
+    pools: list[Post], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone() -> dict[str, str]:
+        raise ConnectionError("no cluster")
+
+    monkeypatch.setattr("pipelines.pool_watch.ended_processes", gone)
+    process(pools[0], "w1")
+    summary = Summary()
+    with pytest.raises(RuntimeError, match="of the run"), watching(pools, summary):
+        raise RuntimeError("of the run")
+    assert summary.pools["read"]["processes"] == 1

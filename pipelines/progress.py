@@ -44,6 +44,8 @@ class Summary:
         default_factory=dict
     )  # what crossing from one to another cost
     output: str = ""
+    # What stages in other processes did so far, while these run.
+    elsewhere: Callable[[], StageTimes] | None = None
 
     def count(self, rows: list[Row]) -> None:
         """Add rows that were written."""
@@ -69,7 +71,8 @@ class Summary:
     def document(self) -> dict[str, Any]:
         """What is kept of it."""
         self.peak_rss_bytes = peak_rss()
-        return dict(vars(self))
+        kept = {name: value for name, value in vars(self).items() if name != "elsewhere"}
+        return {**kept, "stage_rows": self.stage_seconds.rows}
 
     def progress(self) -> str:
         """The line of a run that goes on: with how much is left, once that is known."""

@@ -135,10 +135,12 @@ def stream_step(
         done = next(results, None)
         times.add({name: time.perf_counter() - began - elsewhere})
         while over:
+            times.count({name: 1})
             yield over.popleft()
         if done is None:
             return
         row, error = done
+        times.count({name: 1})
         yield row if error is None else _failed(row, name, error)
 
 

@@ -69,7 +69,7 @@ class InProcess:
 
             def read(item: Left) -> Iterator[Row]:
                 made = expand_step(stages["read"], "read", item.row)
-                for row in not_yet(times.timed("read", made), item.segments):
+                for row in times.timed("read", not_yet(made, item.segments)):
                     yield from run_steps(stages, job.path[1:apart], [row], times)
 
             ahead = max(batch, 2 * self.settings.readers)

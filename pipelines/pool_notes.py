@@ -54,6 +54,7 @@ class Worked:
     batches: int = 0
     seconds: float = 0.0  # of its stages
     stage_seconds: StageTimes = field(default_factory=StageTimes)
+    stage_rows: dict[str, int] = field(default_factory=dict)  # that came out of each
     in_seconds: float = 0.0  # from Arrow
     out_seconds: float = 0.0  # to Arrow
     alive_seconds: float = 0.0  # from when it was ready to its latest note
@@ -97,6 +98,7 @@ class Notes:
         """
         self.worked.alive_seconds = time.perf_counter() - self._ready
         self.worked.peak_rss_bytes = peak_rss()
+        self.worked.stage_rows = self.worked.stage_seconds.rows
         note = {
             "place": asdict(self.place),
             "worked": asdict(self.worked),
@@ -147,6 +149,8 @@ def together(some: list[Note]) -> Worked:
     total = Worked()
     for note in some:
         total.stage_seconds.add(note.worked.stage_seconds)
+        total.stage_seconds.count(note.worked.stage_rows)
+        total.stage_rows = total.stage_seconds.rows
         total.peak_rss_bytes = max(total.peak_rss_bytes, note.worked.peak_rss_bytes)
         for stage, counts in note.worked.counts.items():
             so_far = Counter(total.counts.get(stage, {}))

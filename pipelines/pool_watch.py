@@ -16,6 +16,7 @@ from typing import Any
 from pipelines.pool_notes import Note, Worked, notes, together
 from pipelines.pools import Post
 from pipelines.progress import Summary
+from pipelines.step import StageTimes
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class Watch:
         self._pools, self._ended, self._began = pools, ended, time.time()
         self._told: set[str] = set()  # names of notes whose processes have ended
         self.died: Counter[str] = Counter()  # by pool
+        self.stages = StageTimes()  # what those of all pools did so far
         self._looks, self._waiting, self.most = 0, Counter[str](), Counter[str]()
 
     def look(self) -> None:
@@ -52,7 +54,9 @@ class Watch:
                     self.died[pool] += 1
                     logger.warning("%s", _death(pool, note, why))
         self._looks += 1
-        out = {pool: together(some).rows for pool, some in found.items()}
+        did = {pool: together(some) for pool, some in found.items()}
+        self.stages = _stages(did)
+        out = {pool: one.rows for pool, one in did.items()}
         for before, pool in pairwise(out):
             # What a dead process had handed on is handed on again: then it is fewer than none.
             waiting = max(0, out[before] - out[pool])
@@ -71,7 +75,7 @@ class Watch:
     def sum_up(self, summary: Summary) -> None:
         """What the pools did, for the summary of the run."""
         did: dict[str, Worked] = {}
-        now = time.time()
+        now, summary.elsewhere = time.time(), None
         for post in self._pools:
             some = list(notes(post.work))
             did[post.pool] = one = together(some)
@@ -88,6 +92,7 @@ class Watch:
             summary.stage_seconds.add(one.stage_seconds)
             if one.ple_rows:
                 summary.add_ple(one.ple_rows, one.ple_moved, one.ple_bytes, one.ple_seconds)
+            summary.stage_seconds.count(one.stage_rows)
             for stage, counts in one.counts.items():
                 summary.add_counts(stage, counts)
         for before, pool in pairwise(did):
@@ -122,6 +127,7 @@ def watching(pools: list[Post], summary: Summary) -> Iterator[Watch]:
 
     thread = Thread(target=look_on, name="pool watch", daemon=True)
     thread.start()
+    summary.elsewhere = lambda: watch.stages
     try:
         yield watch
     finally:
@@ -129,6 +135,15 @@ def watching(pools: list[Post], summary: Summary) -> Iterator[Watch]:
         thread.join()
         look()
         watch.sum_up(summary)
+
+
+def _stages(did: Mapping[str, Worked]) -> StageTimes:
+    """Seconds and rows of the stages of all pools."""
+    found = StageTimes()
+    for one in did.values():
+        found.add(one.stage_seconds)
+        found.count(one.stage_rows)
+    return found
 
 
 def ended_processes() -> dict[str, str]:

@@ -39,12 +39,15 @@ class Summary:
     waited_seconds: float = 0.0  # the model, for rows to be read
     rows_ready: int = 0  # rows that were read when the model asked for them
     ple: dict[str, float] = field(default_factory=dict)  # what was asked of the PLE table
+    joules: dict[str, float] = field(default_factory=dict)  # by device, as counters had it
     peak_rss_bytes: int = 0  # most memory that the process had at once
     pools: dict[str, Any] = field(default_factory=dict)  # of `executor=ray`: what each did
     boundaries: dict[str, Any] = field(
         default_factory=dict
     )  # what crossing from one to another cost
     output: str = ""
+    # What stages in other processes did so far, while these run.
+    elsewhere: Callable[[], StageTimes] | None = None
 
     def count(self, rows: list[Row]) -> None:
         """Add rows that were written."""
@@ -77,7 +80,8 @@ class Summary:
     def document(self) -> dict[str, Any]:
         """What is kept of it."""
         self.peak_rss_bytes = peak_rss()
-        return dict(vars(self))
+        kept = {name: value for name, value in vars(self).items() if name != "elsewhere"}
+        return {**kept, "stage_rows": self.stage_seconds.rows}
 
     def progress(self) -> str:
         """The line of a run that goes on: with how much is left, once that is known."""

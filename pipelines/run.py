@@ -23,6 +23,7 @@ from pipelines.assemble import FAILURES, TABLES, assemble
 from pipelines.committed import part_files
 from pipelines.compact import compact
 from pipelines.compose import to_yaml
+from pipelines.energy import counting
 from pipelines.executor import executor_of
 from pipelines.exit_code import DONE, FULL_STOP, INTERRUPTED, ROWS_FAILED
 from pipelines.fingerprint import FINGERPRINT, check_same, digest, fingerprint, write_fingerprint
@@ -35,6 +36,8 @@ from pipelines.path import check_path, check_prompt, language_note
 from pipelines.pools import WORK, check_pools
 from pipelines.progress import Summary
 from pipelines.settings import ExecutorKind, ModelSettings, PathJob, PlePlacement, SourceJob
+from pipelines.timeline import TIMELINE, Timeline
+from pipelines.where import planned, where
 from stages.media import Media
 from stages.model import Load
 from stages.source import STDIN, absolute_source, list_items
@@ -45,7 +48,7 @@ Job = TypeVar("Job", bound=SourceJob)
 
 CONFIG, LOG, SUMMARY = "config.yaml", "run.log", "summary.json"
 _OURS = "# gemma3n"  # how the config of a run begins: by this a run folder is known
-_FILES = (CONFIG, LOG, SUMMARY, FINGERPRINT, FAILURES, *TABLES.values())
+_FILES = (CONFIG, LOG, SUMMARY, TIMELINE, FINGERPRINT, FAILURES, *TABLES.values())
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ESCAPED = "backslashreplace"  # names of files may hold bytes that are no text
 _PACKAGES = ("pipelines", "stages", "gemma3n")
@@ -153,6 +156,7 @@ def _execute(
 ) -> int:
     executor = executor_of(job.executor)
     summary = Summary(output=str(folder))
+    timeline = Timeline(folder, summary)
     code, began = DONE, False
 
     def begin() -> None:
@@ -161,6 +165,7 @@ def _execute(
         write_fingerprint(folder, now)
         log.setTarget(_formatted(_ToFile(folder / LOG, encoding="utf-8", errors=_ESCAPED)))
         began = True
+        timeline.start({"where": where(), "plan": planned(job, load, now["precision"])})
 
     # Of a job that begins anew, nothing is finished.
     goes_on = has_results(folder) and not job.fresh
@@ -171,7 +176,8 @@ def _execute(
         parts = part_files(folder) if goes_on else []
         with closing(Finished(parts, job.retry_failed)) as finished:
             try:
-                executor.run(anywhere(job), load, folder, summary, begin, finished)
+                with closing(timeline), counting(summary):
+                    executor.run(anywhere(job), load, folder, summary, begin, finished)
             except KeyboardInterrupt:
                 if not began:
                     raise

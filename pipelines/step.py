@@ -15,11 +15,18 @@ T = TypeVar("T")
 
 
 class StageTimes(dict[str, float]):
-    """Seconds that each stage took, all threads together."""
+    """Seconds that each stage took, all threads together, and the rows that came out of it."""
 
     def __init__(self, seconds: Iterable[tuple[str, float]] = ()) -> None:
         super().__init__(seconds)
+        self.rows: dict[str, int] = {}
         self._lock = Lock()
+
+    def count(self, rows: Mapping[str, int]) -> None:
+        """Add to the rows that came out."""
+        with self._lock:
+            for name, more in rows.items():
+                self.rows[name] = self.rows.get(name, 0) + more
 
     def add(self, seconds: Mapping[str, float]) -> None:
         """Add to what is there."""
@@ -44,6 +51,7 @@ class StageTimes(dict[str, float]):
                 row = next(rows, None)
             if row is None:
                 return
+            self.count({name: 1})
             yield row
 
 
@@ -61,6 +69,7 @@ def run_steps(
     for name in names:
         with times.timing(name):
             rows = run_step(stages[name], name, rows)
+        times.count({name: len(rows)})
     return rows
 
 
@@ -126,10 +135,12 @@ def stream_step(
         done = next(results, None)
         times.add({name: time.perf_counter() - began - elsewhere})
         while over:
+            times.count({name: 1})
             yield over.popleft()
         if done is None:
             return
         row, error = done
+        times.count({name: 1})
         yield row if error is None else _failed(row, name, error)
 
 

@@ -30,6 +30,7 @@ from pipelines.settings.model import (
     PolicyKind,
     PolicySettings,
 )
+from pipelines.settings.report import EmbedSettings, ReportJob, RunsSettings
 from pipelines.settings.training import (
     BatchSettings,
     JointSettings,
@@ -46,6 +47,7 @@ __all__ = [
     "BatchSettings",
     "BenchJob",
     "Device",
+    "EmbedSettings",
     "EvaluateJob",
     "ExecutorKind",
     "ExecutorSettings",
@@ -65,6 +67,8 @@ __all__ = [
     "PoolsSettings",
     "Precision",
     "RateSettings",
+    "ReportJob",
+    "RunsSettings",
     "SliceJob",
     "SourceJob",
     "Task",
@@ -83,6 +87,7 @@ SCHEMAS: dict[str, type] = {
     "plan_job": PlanJob,
     "slice_job": SliceJob,
     "bench_job": BenchJob,
+    "report_job": ReportJob,
 }
 
 SAVED = (PathJob, EvaluateJob, TrainJob)  # those whose runs keep a config.yaml

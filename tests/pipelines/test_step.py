@@ -184,6 +184,7 @@ def test_a_streaming_stage_makes_of_each_row_what_a_batch_does(
     assert sorted(found, key=lambda r: r["item"]) == sorted(expected, key=lambda r: r["item"])
     assert stage.most <= batch
     assert times.keys() == {"double"}
+    assert times.rows == ({"double": len(rows)} if rows else {})
     assert [r["new_tokens"] for r in rows] == numbers
 
 

@@ -1,0 +1,1 @@
+"""Run folders -> one HTML page: `found` them, gather what they hold, count, draw, write."""

@@ -1,0 +1,71 @@
+"""Paths as they were given -> the run folders there."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gemma3n.errors import SettingsError
+from pipelines.run import CONFIG
+from stages.write import PARTS
+
+_OURS = b"# gemma3n "  # how the config of a run begins
+_DEPTH = 4  # folders below the one given: a sweep's run, its evaluation, its size
+_HOW = "Give the folder that a run printed last, such as outputs/transcribe/recordings-1a2b3c4d."
+
+
+@dataclass(frozen=True)
+class Found:
+    """One run folder."""
+
+    folder: Path
+    name: str  # where in what was given; `.` for what was given itself
+
+
+def find_runs(paths: list[str]) -> list[Found]:
+    """All run folders that the paths are or hold, each once, in the order of the paths.
+
+    Raises:
+        SettingsError: a path is no folder, or no run is there.
+    """
+    found: dict[Path, Found] = {}
+    for path in paths:
+        folder = Path(path)
+        if not folder.is_dir():
+            what = "is a file" if folder.exists() else "does not exist"
+            raise SettingsError(f"'{path}' {what}; a report is about folders. {_HOW}")
+        runs = list(_below(folder, _DEPTH))
+        if not runs:
+            raise SettingsError(f"'{path}' {_what(folder)}. {_HOW}")
+        for run in runs:
+            name = run.relative_to(folder).as_posix()
+            if len(paths) > 1:
+                name = folder.name if name == "." else f"{folder.name}/{name}"
+            found.setdefault(run.resolve(), Found(run, name))
+    return list(found.values())
+
+
+def _below(folder: Path, depth: int) -> Iterator[Path]:
+    if job_of(folder) and (folder / PARTS).is_dir():
+        yield folder
+    elif depth:
+        for inner in sorted(folder.iterdir()):
+            if inner.is_dir() and not inner.is_symlink() and not inner.name.startswith("."):
+                yield from _below(inner, depth - 1)
+
+
+def job_of(folder: Path) -> str:
+    """The job whose folder it is, by the first line of its config; empty for any other folder."""
+    try:
+        with (folder / CONFIG).open("rb") as file:
+            line = file.readline(200)
+    except OSError:
+        return ""
+    if not line.startswith(_OURS):
+        return ""
+    return line.removeprefix(_OURS).partition(b":")[0].decode("utf-8", "replace").strip()
+
+
+def _what(folder: Path) -> str:
+    if job := job_of(folder):
+        return f"is a folder of gemma3n {job}, which leaves no rows to tell of"
+    return f"is no run folder and holds none: no {CONFIG} there was written by a run of gemma3n"

@@ -18,7 +18,8 @@ from pipelines.assemble import TABLE
 from pipelines.evaluate import evaluate
 from pipelines.exit_code import DONE, INTERRUPTED, ROWS_FAILED
 from pipelines.run import run_path
-from pipelines.settings import EvaluateJob, PathJob, Task
+from pipelines.score_files import read_rows, read_scores
+from pipelines.settings import EvaluateJob, Normaliser, PathJob
 from stages.resize import ResizeSettings, Resolution
 from stages.source import SourceSettings
 
@@ -102,7 +103,7 @@ def test_what_is_scored_is_what_the_job_said(
 
 def test_pictures_are_asked_as_caption_asks(make_job: MakeJob, tmp_path: Path) -> None:
     row = {"image": str(SAMPLES / "images/noto-cow.png"), "text": "a picture of a cow"}
-    job = make_job(row, task=Task.caption, sizes=["small"])
+    job = make_job(row, task="caption", sizes=["small"])
     assert evaluate(job) == DONE
     config = (tmp_path / "out/small/config.yaml").read_text()
     assert "Describe this picture" in config
@@ -126,9 +127,7 @@ def test_a_broken_file_counts_as_nothing_said(make_job: MakeJob, tmp_path: Path)
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"sizes": []}, "at least one nested size"),
         ({"sizes": ["huge"]}, "huge"),
-        ({"worst": -1}, "0 or more"),
         ({"resize": ResizeSettings(Resolution["512"])}, "no stage resize"),
     ],
 )
@@ -225,3 +224,96 @@ def test_an_interrupted_evaluation_scores_the_sizes_that_were_done(
     assert evaluate(job) == INTERRUPTED
     found = json.loads((tmp_path / "out/scores.json").read_text())
     assert list(found["sets"]["(no set)"]) == ["full"]
+
+
+def test_a_translation_is_scored_by_bleu_and_chrf(make_job: MakeJob, tmp_path: Path) -> None:
+    rows = [
+        clip("en_allison/digits-7.wav", text="sept", language="en"),
+        clip("cmu-cards/001.wav", references=["dix de trefle", "le dix de trefle"], lang="French"),
+    ]
+    job = make_job(*rows, task="translate", sizes=["full"])
+    job.fuse.to = "French"
+    assert evaluate(job) == DONE
+    found = read_scores(tmp_path / "out")
+    assert list(found["shown"]) == ["bleu", "chrf", "exact"]
+    cell = found["sets"]["(no set)"]["full"]
+    assert 0 <= cell["scores"]["chrf"]["value"] < 1
+    assert "nrefs:var" in found["signatures"]["bleu"]
+    assert list(found["slices"]["language"]) == ["English", "French"]
+    assert found["slices"]["language"]["French"]["full"]["rows"] == 1
+    (more,) = (row for row in read_rows(tmp_path / "out") if row["references"])
+    assert more["reference"] == "dix de trefle"
+    assert more["references"] == ["dix de trefle", "le dix de trefle"]
+    assert len(more["counts"]["bleu"]) == 10
+    assert more["audio_s"] > 0
+
+
+def test_rows_past_the_limit_are_not_run_and_do_not_count(
+    make_job: MakeJob, tmp_path: Path
+) -> None:
+    rows = [clip("en_allison/digits-7.wav", text="seven", id=str(n)) for n in range(4)]
+    job = make_job(*rows, sizes=["full"])
+    assert evaluate(job) == DONE
+    job.source.limit = 2
+    assert evaluate(job) == DONE
+    assert read_scores(tmp_path / "out")["sets"]["(no set)"]["full"]["rows"] == 2
+    job = replace(job, output=str(tmp_path / "other"))
+    assert evaluate(job) == DONE
+    assert pq.read_table(tmp_path / f"other/full/{TABLE}.parquet").num_rows == 2
+
+
+def test_texts_as_they_stand_are_compared_so(make_job: MakeJob, tmp_path: Path) -> None:
+    row = clip("en_allison/digits-7.wav", text="Seven.")
+    for kind, right in ((Normaliser.basic, 1), (Normaliser.none, 0)):
+        assert evaluate(make_job(row, sizes=["full"], normalise=kind)) == DONE
+        found = read_scores(tmp_path / "out")
+        assert found["normalise"] == kind.value
+        assert found["sets"]["(no set)"]["full"]["scores"]["exact"]["value"] == right
+
+
+def test_a_calibration_weighs_both_sizes_on_the_rows_of_a_run(
+    make_job: MakeJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("en_allison/digits-7.wav", "en_allison/string-19.wav", "cmu-cards/001.wav")
+    rows = [clip(names[n % 3], text="seven", id=str(n)) for n in range(21)]
+    assert evaluate(make_job(*rows, calibrate=True)) == DONE
+    found = read_scores(tmp_path / "out")
+    calibration = found["calibration"]
+    assert (calibration["small"], calibration["large"]) == ("small", "full")
+    assert calibration["rows"] == {"chosen_on": 10, "judged_on": 11}
+    judged = calibration["judged"]
+    rows_of = [row for row in read_rows(tmp_path / "out") if row["size"] == "small"]
+    assert 0 < judged["small"]["small_tokens"] < sum(row["new_tokens"] for row in rows_of)
+    assert all(row["logprob"] < 0 for row in rows_of)
+    assert calibration["curve"][-1]["share"] == 1
+    assert calibration["curve"][-1]["score"] == pytest.approx(judged["large"]["score"]["value"])
+    assert "policy=auto" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"calibrate": True}, "at least 20"),
+        ({"calibrate": True, "sizes": ["full"]}, "Name two that differ"),
+        ({"shots": 5}, "shots=5 is of tasks of lm-eval"),
+        ({"source": SourceSettings(path=[])}, "source.path is not set"),
+    ],
+)
+def test_settings_that_mean_nothing_here_are_refused_before_any_work(
+    make_job: MakeJob, tmp_path: Path, settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SettingsError, match=said):
+        evaluate(make_job(clip("en_allison/digits-7.wav", text="seven"), **settings))
+    assert not (tmp_path / "out").exists()
+
+
+def test_there_must_be_a_size() -> None:
+    with pytest.raises(SettingsError, match="at least one nested size"):
+        EvaluateJob(sizes=[])
+
+
+@pytest.mark.parametrize("settings", [{"shots": -1}, {"tolerance": -0.1}, {"worst": -1}])
+def test_a_setting_out_of_its_range_is_refused(settings: dict[str, Any]) -> None:
+    (name,) = settings
+    with pytest.raises(SettingsError, match=f"{name}=.*; 0 or more"):
+        EvaluateJob(**settings)

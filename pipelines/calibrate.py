@@ -131,7 +131,7 @@ def is_unsure(logprob: float | None, threshold: float | None) -> bool:
 
 def curve(choices: Sequence[Choice], metric: Metric) -> list[Point]:
     """What every threshold would do, from the lowest (nothing is answered again) up."""
-    sums = np.sum([choice.answers[0].counts for choice in choices], 0, dtype=np.float64)
+    sums = np.array([choice.answers[0].counts for choice in choices], np.float64).sum(0)
     small = sum(choice.small_tokens for choice in choices)
     segments = sum(len(choice.logprobs) for choice in choices)
     steps = sorted(
@@ -145,7 +145,7 @@ def curve(choices: Sequence[Choice], metric: Metric) -> list[Point]:
     large = 0
     for done, (logprob, tokens, number, nth) in enumerate(steps, start=1):
         answers = choices[number].answers
-        sums = sums + np.subtract(answers[nth + 1].counts, answers[nth].counts)
+        sums += np.subtract(answers[nth + 1].counts, answers[nth].counts)
         large += tokens
         following = steps[done][0] if done < len(steps) else None
         if following != logprob:  # segments that are equally sure go together
@@ -200,7 +200,7 @@ def _rows(answers: Sequence[Answer], metric: Metric) -> Rows:
 
 
 def _score(answers: Sequence[Answer], metric: Metric) -> float:
-    return float(metric.of_sums(np.sum([a.counts for a in answers], 0, dtype=np.float64)))
+    return float(metric.of_sums(np.array([a.counts for a in answers], np.float64).sum(0)))
 
 
 def _thinned(points: list[Point]) -> list[Point]:

@@ -37,7 +37,7 @@ _Tokens = tuple[tuple[str, str], list[int], list[int]]  # texts, context, contin
 
 
 @register_model("gemma3n")
-class Gemma3nLM(TemplateLM):
+class Gemma3nLM(TemplateLM):  # type: ignore[misc,unused-ignore]  # where it is not installed
     """A checkpoint at one nested size.
 
     Every prompt begins with `<bos>`, without which Gemma is lost; what is too long loses its

@@ -94,7 +94,7 @@ def test_an_evaluation_of_one_size_stands_for_its_run(tmp_path: Path) -> None:
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     one, far = run(tmp_path / "a", "four"), run(tmp_path / "far", "two", first=99)
     other = run(tmp_path / "bench", "four", job="bench")
-    for runs, more, said in [
+    refused: list[tuple[list[str], dict[str, Any], str]] = [
         ([one], {}, "name at least two"),
         ([one, one], {}, "twice"),
         ([one, str(tmp_path / "nowhere")], {}, "is not the folder of a run"),
@@ -102,7 +102,8 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
         ([one, other], {}, "is a run of bench"),
         ([one, far], {"source": SourceSettings(path=["x"])}, "Leave one of the two out"),
         ([one, far], {"calibrate": True}, "runs nothing"),
-    ]:
+    ]
+    for runs, more, said in refused:
         with pytest.raises(SettingsError, match=said):
             compared(tmp_path, *runs, **more)
     assert not (tmp_path / "out").exists()

@@ -16,7 +16,7 @@ from pipelines.score_files import read_rows, read_scores
 from pipelines.settings import EvaluateJob, Normaliser
 from stages.source import SourceSettings
 
-WORDS = "one two three four five six seven eight nine ten".split()
+WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 CHOICE = """
 task: after
 dataset_path: json
@@ -127,7 +127,7 @@ def test_what_the_harness_has_no_use_for_is_refused(settings: dict[str, Any], sa
 @pytest.mark.slow
 def test_a_task_that_nobody_has_is_refused_with_one_that_is_like_it() -> None:
     pytest.importorskip("lm_eval", reason="extra lm-eval")
-    with pytest.raises(SettingsError, match="Did you mean gsm8k?"):
+    with pytest.raises(SettingsError, match=r"Did you mean gsm8k\?"):
         evaluate(EvaluateJob(task="gsm8kk"))
 
 

@@ -71,6 +71,7 @@ def likelihoods(
     for question in questions:
         _check(question, model.config.text.max_position_embeddings)
     found = [[Likelihood() for _ in question.targets] for question in questions]
+    model.text.ahead([token for question in questions for token in question.token_ids])
     token_ids, positions = _left_padded(model, questions)
     longest = token_ids.shape[1]
     wanted = [max((len(target) for target in q.targets), default=0) for q in questions]
@@ -80,7 +81,8 @@ def likelihoods(
         last = max(0, end - max(start, longest - max(wanted)))
         ids = token_ids[:, start:end]
         embeddings = model.embed(ids)
-        hidden = model.text(ids, embeddings, positions[:, start:end], cache, size, last=last)
+        cached = cache.part(range(len(questions)), start, end)
+        hidden = model.text(ids, embeddings, positions[:, start:end], cached, size, last=last)
         for row, question in enumerate(questions):
             count = min(last, end - max(start, longest - wanted[row]))
             if count > 0:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from pipelines.intervals import F64, Difference, Metric, Part, Rows, Score
 
 FEWEST = 20  # labelled rows, ten a half
+HIGHEST = 0.0  # threshold: what is certain is never asked again
 _DRAWN = 101  # points of a curve that are kept
 
 
@@ -89,8 +90,8 @@ def calibrate(
     """Choose a threshold on one half of the rows, judge it on the other.
 
     The threshold is the lowest, so the cheapest, whose score is no more than `tolerance` worse than
-    the large size's. One always is: with every segment answered again, the scores are the same, but
-    for segments that the small size said nothing of, which have no log-probability and stay.
+    the large size's. If none is, since segments that the small size said nothing of or was certain
+    of always stay with it, it is the one with the best score.
 
     Args:
         choices: labelled rows, at least `FEWEST`.
@@ -125,7 +126,7 @@ def calibrate(
 
 
 def is_unsure(logprob: float | None, threshold: float | None) -> bool:
-    """Whether a segment is to be answered again; one of no tokens has nothing to be unsure of."""
+    """Whether `policy=auto` answers a segment again; one of no tokens has nothing to doubt."""
     return logprob is not None and threshold is not None and logprob < threshold
 
 
@@ -140,6 +141,7 @@ def curve(choices: Sequence[Choice], metric: Metric) -> list[Point]:
         for nth, (logprob, tokens) in enumerate(
             zip(choice.logprobs, choice.again_tokens, strict=True)
         )
+        if logprob < HIGHEST
     )
     points = [Point(None, 0.0, small, 0, float(metric.of_sums(sums)))]
     large = 0
@@ -157,10 +159,10 @@ def curve(choices: Sequence[Choice], metric: Metric) -> list[Point]:
 
 def _between(low: float, high: float | None) -> float:
     """A threshold that `low` is under and `high`, if there is any, is not."""
-    if high is not None:
-        middle = (low + high) / 2
-        return middle if low < middle else high
-    return 0.0 if low < 0 else float(np.nextafter(low, np.inf))
+    if high is None:
+        return HIGHEST
+    middle = (low + high) / 2
+    return middle if low < middle else high
 
 
 def _judged(

@@ -32,7 +32,7 @@ from pipelines.score_files import ROWS, SCORES, Run, Scores, write_rows, write_s
 from pipelines.score_sets import score_sets, score_slices
 from pipelines.scored import Scored, Scoring, labelled, scored_rows, unlabelled, worst_first
 from pipelines.scores import METRICS
-from pipelines.settings import EvaluateJob, NestedSettings, PathJob, Task
+from pipelines.settings import EvaluateJob, NestedSettings, PathJob, PolicyKind, Task
 from pipelines.translation_scores import TranslationScores
 from stages.source import list_items
 from stages.write import Format
@@ -218,6 +218,11 @@ def _check(job: EvaluateJob, task: Task, run: PathJob) -> int:
 
 
 def _check_calibration(job: EvaluateJob, sizes: Sequence[str], labels: int) -> None:
+    if job.policy.kind is not PolicyKind.single:
+        raise SettingsError(
+            f"calibrate=true lets each size answer alone, but policy={job.policy.kind.value} is "
+            "given too. Leave policy out; what comes of it is for policy.threshold."
+        )
     if len(sizes) < 2:
         raise SettingsError(
             f"calibrate=true weighs two nested sizes, but sizes={job.sizes} is "

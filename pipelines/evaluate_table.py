@@ -83,10 +83,17 @@ def _add(table: Table, found: Scores, name: str, by_size: Mapping[str, Cell]) ->
 def _calibration(found: Mapping[str, Any]) -> Table:
     limit = found["threshold"]
     rows = found["rows"]
-    under = "no row is asked again" if limit is None else f"under {limit:.4f} a row is asked again"
+    use = (
+        f"nested={found['small']} alone"
+        if limit is None
+        else (
+            f"nested={found['large']} policy=auto policy.small={found['small']} "
+            f"policy.threshold={limit:.6g}"
+        )
+    )
     table = Table(
-        title=f"policy=auto: {under}. Chosen on {rows['chosen_on']} rows so that {found['metric']} "
-        f"is within {100 * found['tolerance']:g} of {found['large']}; the other "
+        title=f"{use}\nwas chosen on {rows['chosen_on']} rows so that {found['metric']} is within "
+        f"{100 * found['tolerance']:g} points of {found['large']}. On the other "
         f"{rows['judged_on']} rows:",
         box=SIMPLE_HEAD,
         title_justify="left",

@@ -105,8 +105,9 @@ def test_every_threshold_of_a_curve_does_what_the_curve_says() -> None:
         assert errors / (10 * len(made)) == pytest.approx(point.score)
 
 
-def test_a_row_without_tokens_stays_with_the_small_size() -> None:
-    made = [*rows(40), *(choice(100 + n, None, 10, 0) for n in range(10))]
+@pytest.mark.parametrize("logprob", [None, 0.0])
+def test_a_row_without_tokens_or_doubt_stays_with_the_small_size(logprob: float | None) -> None:
+    made = [*rows(40), *(choice(100 + n, logprob, 10, 0) for n in range(10))]
     found = calibrate(made, ("s", "l"), "wer", WER, tolerance=0.0, seed=0)
     assert found.judged["large"].score.value == 0
     assert found.judged["auto"].score.value > 0

@@ -14,12 +14,13 @@ import soundfile
 
 from gemma3n.choices import Device, Precision
 from gemma3n.errors import SettingsError
+from pipelines import calibrate
 from pipelines.assemble import TABLE
 from pipelines.evaluate import evaluate
 from pipelines.exit_code import DONE, INTERRUPTED, ROWS_FAILED
 from pipelines.run import run_path
 from pipelines.score_files import read_rows, read_scores
-from pipelines.settings import EvaluateJob, Normaliser, PathJob
+from pipelines.settings import EvaluateJob, Normaliser, PathJob, PolicyKind, PolicySettings
 from stages.resize import ResizeSettings, Resolution
 from stages.source import SourceSettings
 
@@ -271,23 +272,41 @@ def test_texts_as_they_stand_are_compared_so(make_job: MakeJob, tmp_path: Path) 
         assert found["sets"]["(no set)"]["full"]["scores"]["exact"]["value"] == right
 
 
-def test_a_calibration_weighs_both_sizes_on_the_rows_of_a_run(
+def test_a_calibration_foresees_what_policy_auto_does(
     make_job: MakeJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = ("en_allison/digits-7.wav", "en_allison/string-19.wav", "cmu-cards/001.wav")
-    rows = [clip(names[n % 3], text="seven", id=str(n)) for n in range(21)]
+    names = [
+        *(SAMPLES / "audio/en_allison").glob("*.wav"),
+        *(SAMPLES / "audio/cmu-cards").glob("*"),
+    ]
+    rows = [clip(str(name), text="seven", id=f"{n}-{name.stem}") for n in "ab" for name in names]
+    assert len(rows) >= 20
     assert evaluate(make_job(*rows, calibrate=True)) == DONE
-    found = read_scores(tmp_path / "out")
-    calibration = found["calibration"]
-    assert (calibration["small"], calibration["large"]) == ("small", "full")
-    assert calibration["rows"] == {"chosen_on": 10, "judged_on": 11}
-    judged = calibration["judged"]
-    rows_of = [row for row in read_rows(tmp_path / "out") if row["size"] == "small"]
-    assert 0 < judged["small"]["small_tokens"] < sum(row["new_tokens"] for row in rows_of)
-    assert all(row["logprob"] < 0 for row in rows_of)
-    assert calibration["curve"][-1]["share"] == 1
-    assert calibration["curve"][-1]["score"] == pytest.approx(judged["large"]["score"]["value"])
-    assert "policy=auto" in capsys.readouterr().out
+    found = read_scores(tmp_path / "out")["calibration"]
+    assert (found["small"], found["large"]) == ("small", "full")
+    assert sum(found["rows"].values()) == len(rows)
+    small, full = (
+        {row["item"]: row for row in read_rows(tmp_path / "out") if row["size"] == size}
+        for size in ("small", "full")
+    )
+    assert (
+        0
+        < found["judged"]["small"]["small_tokens"]
+        < sum(row["new_tokens"] for row in small.values())
+    )
+    assert found["curve"][-1]["share"] == 1
+    assert found["curve"][-1]["score"] == pytest.approx(found["judged"]["large"]["score"]["value"])
+    assert "was chosen on" in capsys.readouterr().out
+    threshold = found["curve"][len(found["curve"]) // 2]["threshold"]
+    job = make_job(*rows, sizes=["full"], output=str(tmp_path / "auto"))
+    job.policy = PolicySettings(PolicyKind.auto, threshold=threshold)
+    assert evaluate(job) == DONE
+    again = 0
+    for row in read_rows(tmp_path / "auto"):
+        is_again = calibrate.is_unsure(small[row["item"]]["logprob"], threshold)
+        again += is_again
+        assert row["text"] == (full if is_again else small)[row["item"]]["text"]
+    assert 0 < again < len(rows)
 
 
 @pytest.mark.parametrize(
@@ -295,6 +314,7 @@ def test_a_calibration_weighs_both_sizes_on_the_rows_of_a_run(
     [
         ({"calibrate": True}, "at least 20"),
         ({"calibrate": True, "sizes": ["full"]}, "Name two that differ"),
+        ({"calibrate": True, "policy": PolicySettings(PolicyKind.auto)}, "answer alone"),
         ({"shots": 5}, "shots=5 is of tasks of lm-eval"),
         ({"source": SourceSettings(path=[])}, "source.path is not set"),
     ],

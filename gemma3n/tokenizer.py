@@ -133,8 +133,10 @@ class Tokenizer:
         """
         return self._ids(chat_layout(turns, open_model_turn))
 
-    def prompt_ids(self, content: list[str | Mark]) -> list[int]:
-        """`<bos>` and the content, as base checkpoints know it: no turns, nothing trimmed.
+    def prompt_ids(self, content: Sequence[str | Mark | Boundary]) -> list[int]:
+        """`<bos>` and the content, as base checkpoints know it: no turns but those given.
+
+        Nothing is trimmed.
 
         Raises:
             InputError: media that the checkpoint does not read.

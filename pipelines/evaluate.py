@@ -1,37 +1,44 @@
 """A job on labelled rows, once a nested size; its results against their references.
 
-Each size is a run folder of its own under the output, as any job leaves it.
+Each size is a run folder of its own under the output, as any job leaves it. What else is written
+is described in `score_files`.
 """
 
 import json
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-
 from gemma3n.config import Config
 from gemma3n.errors import SettingsError
+from pipelines import calibrate
+from pipelines.choices import choices_of
+from pipelines.committed import Moved
 from pipelines.compose import compose, to_settings, typed_path
+from pipelines.evaluate_table import print_scores, print_worst
 from pipelines.exit_code import DONE, INTERRUPTED
+from pipelines.intervals import Metric
+from pipelines.mistakes import example
 from pipelines.nested import nested_size
+from pipelines.normalisers import normaliser
 from pipelines.output import writable
 from pipelines.path import check_path, check_prompt, unused_groups
-from pipelines.run import check_folder, check_ours, new_folder, run_path, write_config
-from pipelines.scored import Scored, scored_rows, scores_of, worst_first
-from pipelines.settings import EvaluateJob, NestedSettings, PathJob, Task
-from pipelines.show import visible
+from pipelines.run import SUMMARY, check_folder, check_ours, new_folder, run_path, write_config
+from pipelines.score_files import ROWS, SCORES, Run, Scores, write_rows, write_scores
+from pipelines.score_sets import score_sets, score_slices
+from pipelines.scored import Scored, Scoring, labelled, scored_rows, unlabelled, worst_first
+from pipelines.scores import METRICS
+from pipelines.settings import EvaluateJob, NestedSettings, PathJob, PolicyKind, Task
+from pipelines.translation_scores import TranslationScores
 from stages.source import list_items
-from stages.write import Format, replacing
+from stages.write import Format
 
 logger = logging.getLogger(__name__)
 
-SCORES, ROWS = "scores.json", "rows.jsonl"
 _GROUPS = (
     "policy",
     "ple",
@@ -43,16 +50,17 @@ _GROUPS = (
     "decode",
 )  # as in a path job
 _SHOWN = {
-    Task.transcribe: {"wer": "WER %", "cer": "CER %", "exact": "exact %"},
-    Task.caption: {"exact": "exact %", "f1": "token F1 %"},
-    Task.generate: {"exact": "exact %", "f1": "token F1 %"},
+    Task.transcribe: ("wer", "cer", "exact"),
+    Task.translate: ("bleu", "chrf", "exact"),
+    Task.caption: ("exact", "f1"),
+    Task.generate: ("exact", "f1"),
 }
 
 Group = TypeVar("Group")
 
 
 def evaluate(job: EvaluateJob, command: str = "") -> int:
-    """Run, score, print.
+    """Run, score, print; or compare what was run before, or run a task of lm-eval.
 
     Args:
         job: what to run.
@@ -65,6 +73,35 @@ def evaluate(job: EvaluateJob, command: str = "") -> int:
     Raises:
         SettingsError: the job cannot be run, no such size, or no row has a reference.
     """
+    if job.compare:
+        from pipelines.compare import compare
+
+        return compare(job)
+    if job.task not in Task.__members__:
+        from pipelines.lm_eval_tasks import evaluate_task
+
+        return evaluate_task(job)
+    check_jiwer()
+    for name in ("shots", "chat"):
+        if getattr(job, name):
+            raise SettingsError(
+                f"{name}={getattr(job, name)} is of tasks of lm-eval, and task={job.task} is none. "
+                "Leave it out, or set task= to one of those, such as gsm8k."
+            )
+    if not job.source.path:
+        raise SettingsError(
+            "source.path is not set, and evaluate needs it: labelled rows. "
+            f"For example: {example('evaluate')}"
+        )
+    return _evaluate(job, Task[job.task], command)
+
+
+def check_jiwer() -> None:
+    """Refuse to go on without what counts errors.
+
+    Raises:
+        SettingsError: it is not installed.
+    """
     try:
         import jiwer  # noqa: F401
     except ImportError as error:
@@ -72,16 +109,18 @@ def evaluate(job: EvaluateJob, command: str = "") -> int:
             "evaluate counts word errors with jiwer, which is not installed. "
             "Install gemma3n-pipelines[eval]."
         ) from error
-    if job.worst < 0:
-        raise SettingsError(f"worst={job.worst}; 0 or more. Leave it out for the default.")
-    if not job.sizes:
-        raise SettingsError("sizes=[]; name at least one nested size.")
-    _check(job, _path_job(job, job.sizes[0]))
+
+
+def _evaluate(job: EvaluateJob, task: Task, command: str) -> int:
+    first = _path_job(job, task, job.sizes[0])
+    labels = _check(job, task, first)
+    scoring = scoring_of(job, task, first.fuse.to)
     job = replace(job, model=job.model.pinned())
-    runs = {size: _path_job(job, size) for size in _distinct(job)}
+    runs = {size: _path_job(job, task, size) for size in _distinct(job)}
+    if job.calibrate:
+        _check_calibration(job, list(runs), labels)
     output = str(new_folder("evaluate")) if job.output is None else job.output
-    code = DONE
-    rows: list[Scored] = []
+    code, done = DONE, []
     with writable(output) as folder:
         check_ours(folder, [SCORES, ROWS])
         for size in runs:
@@ -93,10 +132,20 @@ def evaluate(job: EvaluateJob, command: str = "") -> int:
             code = code or one
             if one == INTERRUPTED:
                 break
-            rows += scored_rows(folder / size, size)
-        if rows:
-            _report(job, rows, folder)
+            done.append(size)
+        if done:
+            _report(job, task, {size: runs[size] for size in done}, folder, scoring)
     return INTERRUPTED if one == INTERRUPTED else code
+
+
+def scoring_of(job: EvaluateJob, task: Task | None, to: str | None) -> Scoring:
+    """How texts are compared with references in a task.
+
+    Raises:
+        SettingsError: it needs a package that is not installed.
+    """
+    translation = TranslationScores(to or "English") if task is Task.translate else None
+    return Scoring(normaliser(job.normalise), translation)
 
 
 def _distinct(job: EvaluateJob) -> list[str]:
@@ -112,9 +161,9 @@ def _distinct(job: EvaluateJob) -> list[str]:
     return list(names.values())
 
 
-def _path_job(job: EvaluateJob, size: str) -> PathJob:
+def _path_job(job: EvaluateJob, task: Task, size: str) -> PathJob:
     """The task at one size: what its YAML says, and what was asked of this job."""
-    name = job.task.value
+    name = task.value
     sources = ",".join(typed_path(path) for path in job.source.path)
     words = [f"source.path=[{sources}]", f"model.path={typed_path(job.model.path)}"]
     base: PathJob = to_settings(name, compose(name, words))
@@ -134,84 +183,118 @@ def _path_job(job: EvaluateJob, size: str) -> PathJob:
 
 def _over(base: Group, asked: Group) -> Group:
     """`base` with all that was asked for other than by default."""
-    changed = {name: getattr(asked, name) for name in _changed(asked)}
-    return replace(base, **changed)  # type: ignore[type-var]
+    wanted = {name: getattr(asked, name) for name in changed(asked)}
+    return replace(base, **wanted)  # type: ignore[type-var]
 
 
-def _changed(group: Any) -> list[str]:
+def changed(group: Any) -> list[str]:
+    """Settings of a group that are not what they are by default."""
     default = type(group)()
     names = [field.name for field in fields(group)]
     return [name for name in names if getattr(group, name) != getattr(default, name)]
 
 
-def _check(job: EvaluateJob, run: PathJob) -> None:
-    """Refuse before any work what a run would refuse after some of it; sizes make no difference."""
+def _check(job: EvaluateJob, task: Task, run: PathJob) -> int:
+    """Refuse before any work what a run would refuse after some of it; sizes make no difference.
+
+    Returns:
+        How many rows have a reference.
+    """
     check_path(run)
     check_prompt(run)
     for group in unused_groups(run.path) & set(_GROUPS):
-        if names := _changed(getattr(job, group)):
+        if names := changed(getattr(job, group)):
             raise SettingsError(
-                f"{group}.{names[0]}: {job.task.value} has no stage {group} on its path "
+                f"{group}.{names[0]}: {task.value} has no stage {group} on its path "
                 f"{run.path}. Leave the setting out."
             )
-    if not any(row.get("reference") is not None for row in list_items(run.source)):
+    labels = sum(row.get("reference") is not None for row in list_items(run.source))
+    if not labels:
         raise SettingsError(
             f"no row of {job.source.path} has a reference to be compared with. "
             'Give a manifest (.jsonl) whose lines have "text" or "reference".'
         )
+    return labels
 
 
-def _report(job: EvaluateJob, rows: list[Scored], folder: Path) -> None:
-    found = scores_of(rows, folder)
-    document = {"model": job.model.path, "task": job.task.value, **found}
+def _check_calibration(job: EvaluateJob, sizes: Sequence[str], labels: int) -> None:
+    if job.policy.kind is not PolicyKind.single:
+        raise SettingsError(
+            f"calibrate=true lets each size answer alone, but policy={job.policy.kind.value} is "
+            "given too. Leave policy out; what comes of it is for policy.threshold."
+        )
+    if len(sizes) < 2:
+        raise SettingsError(
+            f"calibrate=true weighs two nested sizes, but sizes={job.sizes} is "
+            f"{sizes[0]} only in this checkpoint. Name two that differ: sizes=[full,small]."
+        )
+    if labels < calibrate.FEWEST:
+        raise SettingsError(
+            f"calibrate=true has {labels} labelled rows, of which one half chooses and the other "
+            f"judges; at least {calibrate.FEWEST}. Give more, or leave it out."
+        )
+
+
+def _report(
+    job: EvaluateJob, task: Task, runs: dict[str, PathJob], folder: Path, scoring: Scoring
+) -> None:
+    listed = [
+        Moved(row["item"], row["place"], row["stamp"] or "")
+        for row in list_items(next(iter(runs.values())).source)
+    ]
+    items = {size: list(labelled(folder / size, listed)) for size in runs}
+    rows = list(chain.from_iterable(scored_rows(items[s], s, scoring) for s in runs))
+    found = scores_of(rows, scoring, task)
+    found["model"], found["normalise"] = job.model.path, job.normalise.value
+    found["runs"] = {size: run_of(folder / size, size) for size in runs}
+    if job.calibrate and len(runs) > 1:
+        large, small, *_ = runs
+        name = next(iter(found["shown"]))
+        choices = list(choices_of(items[small], items[large], scoring, name))
+        metric = metrics_of(scoring)[name]
+        chosen = calibrate.calibrate(choices, (small, large), name, metric, job.tolerance, job.seed)
+        found["calibration"] = asdict(chosen)
     write_config(job, "evaluate", folder)
-    with replacing(folder / SCORES) as file:
-        file.write((json.dumps(document, indent=2) + "\n").encode())
-    rows = worst_first(rows)
-    with replacing(folder / ROWS) as file:
-        for row in rows:
-            file.write((json.dumps(asdict(row), ensure_ascii=False) + "\n").encode())
+    finish(job, worst_first(rows), found, folder)
+
+
+def finish(job: EvaluateJob, rows: Sequence[Scored], found: Scores, folder: Path) -> None:
+    """Write what was found, and print it."""
+    write_scores(found, folder)
+    write_rows(rows, folder)
     if job.json:
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return
-    console = Console(markup=False, highlight=False, emoji=False)
-    console.print(_table(job, found))
-    for name in found["sets"]:
-        some = [row for row in rows if row.set == name and row.size == found["over"]]
-        for row in some[: job.worst]:
-            if row.parts["exact"].of < 1:
-                shown = map(visible, (row.set, row.item, row.reference, row.text))
-                lines = "{}: {}\n  right: {}\n  said:  {}".format(*shown)
-                console.print(lines, soft_wrap=True)
+    print_scores(found)
+    print_worst(rows, found, job.worst)
     sys.stdout.write(f"{folder}\n")
 
 
-def _table(job: EvaluateJob, found: Mapping[str, Any]) -> Table:
-    shown, over = _SHOWN[job.task], found["over"]
-    first = next(iter(shown))
-    table = Table(
-        title=f"{job.model.path}, {job.task.value}: 95 % intervals over rows in brackets",
-        box=SIMPLE_HEAD,
-        title_justify="left",
-    )
-    for name in ("set", "size", "rows", "failed", *shown.values()):
-        table.add_column(name, justify="left" if name in ("set", "size") else "right")
-    if len(found["runs"]) > 1:
-        table.add_column(f"{shown[first]} over {over}", justify="right")
-    for name, by_size in found["sets"].items():
-        for size, one in by_size.items():
-            cells = [visible(name), size, str(one["rows"]), str(one["failed"])]
-            cells += [_cell(one["scores"][metric]) for metric in shown]
-            if size != over:
-                cells.append(_cell(one["difference"][first], "+"))
-            table.add_row(*cells)
-    return table
+def metrics_of(scoring: Scoring) -> dict[str, Metric]:
+    """All that is scored."""
+    return METRICS if scoring.translation is None else METRICS | scoring.translation.metrics
 
 
-def _cell(one: Mapping[str, float | None], sign: str = "") -> str:
-    """Percent, as in `12.3 [10.0 15.0]`."""
-    value, low, high = (
-        "" if one[name] is None else f"{100 * (one[name] or 0):{sign}.1f}"
-        for name in ("value", "low", "high")
-    )
-    return f"{value} [{low} {high}]" if low else value
+def scores_of(rows: Sequence[Scored], scoring: Scoring, task: Task) -> Scores:
+    """Scores of all sets and slices; the first row's size is the one others are compared with."""
+    metrics, over = metrics_of(scoring), rows[0].size
+    found: Scores = {
+        "task": task.value,
+        "shown": {name: metrics[name].name for name in _SHOWN[task]},
+        "lower_is_better": [name for name, metric in metrics.items() if metric.lower_is_better],
+        "over": over,
+        "sets": score_sets(rows, metrics, over),
+        "slices": score_slices(rows, metrics, over),
+    }
+    if scoring.translation is not None:
+        found["signatures"] = scoring.translation.signatures
+    return found
+
+
+def run_of(folder: Path, name: str) -> Run:
+    """How a run went, from what it left; it may have left no summary if it was killed."""
+    summary = folder / SUMMARY
+    seconds = None
+    if summary.is_file():
+        seconds = json.loads(summary.read_text(encoding="utf-8"))["seconds"]
+    return {"folder": name, "seconds": seconds, "unlabelled": unlabelled(folder)}

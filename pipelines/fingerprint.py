@@ -24,7 +24,10 @@ from stages.write import replacing
 FINGERPRINT = "fingerprint.json"
 
 # Settings that change no result, or that stand in it in another way.
-_LEFT_OUT = ("job", "output", "fresh", "retry_failed", "device", "source.path", "source.recursive")
+_LEFT_OUT = (
+    *("job", "output", "fresh", "retry_failed", "device"),
+    *("source.path", "source.recursive", "source.limit"),
+)
 _GROUPS_LEFT_OUT = ("executor", "sink", "ple", "model", "nested", "policy", "precision")
 _COMPANIONS = ("config.json", "preprocessor_config.json", "tokenizer.model")
 _SAMPLES, _SAMPLE = 32, 4096  # places in a file of weights that are looked at, and their bytes

@@ -23,6 +23,7 @@ _SHORT = {
     "task": "fuse.task",
     "language": "fuse.language",
     "to": "fuse.to",
+    "limit": "source.limit",
 }
 
 _KINDS = {

@@ -26,8 +26,12 @@ _PATH = re.compile(r"(file_?)?path", re.I)  # the same, if it is of a kind that 
 # Other spellings of the same: to overlook them would answer a question about a file without it.
 _OTHER_MEDIA = re.compile(r"(audio|image|img|video|wav)s?(_?(file|path|filepath))?", re.I)
 # Spellings of the others, of which the first counts that an entry has.
-_REFERENCE = ("reference", "text", "caption", "transcription", "transcript", "sentence")
-_LANGUAGE = ("language", "lang", "source_lang")
+REFERENCES = "references"  # several that are each as good; in `extra` they have this name too
+_REFERENCE = (
+    *("reference", "text", "caption", "transcription", "transcript", "sentence"),
+    REFERENCES,
+)
+LANGUAGE = ("language", "lang", "source_lang")
 _CHAT = ("turns", "messages")
 _NEMO_TASKS = {"asr": "transcribe", "ast": "translate", "s2t_translation": "translate"}
 _HOW = f"Give it a prompt, or one of {', '.join([*_MEDIA_KEYS, 'file_name', *_CHAT])}."
@@ -55,10 +59,13 @@ def fill(
         for key, value in raw.items()
         if key not in ("id", reference) and not (isinstance(value, Cell) and not value.name)
     }
+    several = raw.get(reference)
+    if isinstance(several, list):
+        extra[REFERENCES] = several
     row["extra"] = json.dumps(extra, ensure_ascii=False, default=str) if extra else None
     name = _text(raw, "id")
     row["item"] = name or row["item"]
-    row["reference"] = _text(raw, reference)
+    row["reference"] = _reference(raw, reference)
     files = _files(raw)
     chat = raw.get(_spelt(raw, _CHAT))
     if chat is not None:
@@ -76,7 +83,7 @@ def fill(
             )
     row["prompt"] = _text(raw, "prompt")
     row["task"] = _text(raw, "task") or _nemo_task(raw)
-    language = raw.get(_spelt(raw, _LANGUAGE))
+    language = raw.get(_spelt(raw, LANGUAGE))
     row["language"] = language if isinstance(language, str) else None  # it is but a hint
     nested = raw.get("nested")
     row["nested"] = nested if isinstance(nested, str) else None  # else it is the manifest's own
@@ -194,6 +201,18 @@ def _text(raw: dict[str, Any], key: str) -> str | None:
     if isinstance(value, int | float):
         return str(value)  # an id or a reference may well be a number
     raise InputError(f"has {key}={value!r}; accepted is a text. Put it in quotes.")
+
+
+def _reference(raw: dict[str, Any], key: str) -> str | None:
+    """The reference, or the first of several."""
+    value = raw.get(key)
+    if not isinstance(value, list):
+        return _text(raw, key)
+    if not all(isinstance(text, str) for text in value):
+        raise InputError(
+            f"has {key}={value!r}; accepted are a text and a list of texts. Put each in quotes."
+        )
+    return value[0] if value else None
 
 
 def _nemo_task(raw: dict[str, Any]) -> str | None:

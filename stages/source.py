@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from omegaconf import MISSING
@@ -36,6 +37,7 @@ class SourceSettings:
     media: list[Media] = setting(
         [Media.audio, Media.image], "kinds of files the job takes: audio, image, or both"
     )
+    limit: int | None = setting(None, "items to take, the first ones; by default all")
     recursive: bool = setting(True, "also look into the folders of a folder")
     split: bool = setting(
         False, "a row a segment of a long recording; false keeps a row's media together"
@@ -62,6 +64,10 @@ class SourceSettings:
                 raise SettingsError(
                     f"source.{name}={getattr(self, name)}; it must be at least {least:g}. Raise it."
                 )
+        if self.limit is not None and self.limit < 1:
+            raise SettingsError(
+                f"source.limit={self.limit}; at least 1, or null for all. Raise it."
+            )
         if Media.video in self.media:
             raise SettingsError(
                 "source.media names video, which is taken by every job that takes audio or image: "
@@ -104,7 +110,7 @@ def absolute_source(path: str) -> str:
 def _numbered(settings: SourceSettings, skipped: Counter[str]) -> Iterator[Row]:
     """Every row with its place and stamp; a second row of the same item becomes `item#2`."""
     seen, place = Seen(), -1
-    for place, row in enumerate(_rows(settings, skipped)):
+    for place, row in enumerate(islice(_rows(settings, skipped), settings.limit)):
         row["item"] = seen.distinct(row["item"])
         row["place"] = place
         row["stamp"] = row["stamp"] or stamp_of(row)

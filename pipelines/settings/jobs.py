@@ -6,6 +6,7 @@ from enum import Enum
 from omegaconf import MISSING
 
 from gemma3n.choices import Device, Precision
+from gemma3n.errors import SettingsError
 from pipelines.settings.executor import ExecutorSettings
 from pipelines.settings.model import (
     ModelSettings,
@@ -63,21 +64,67 @@ class PathJob(SourceJob):
 
 
 class Task(Enum):
-    """What is scored: a job over a source."""
+    """What of ours is scored: a job over a source."""
 
     transcribe = "transcribe"
+    translate = "translate"
     caption = "caption"
     generate = "generate"
 
 
+class Normaliser(Enum):
+    """What makes a reference and an answer comparable."""
+
+    basic = "basic"
+    english = "english"
+    none = "none"
+
+
 @dataclass
 class EvaluateJob(SourceJob):
-    """A job on labelled rows, once a nested size, and its scores."""
+    """A job on labelled rows, once a nested size, and its scores; or a task of lm-eval."""
 
-    task: Task = setting(Task.transcribe, "the job whose path and prompt are used")
+    task: str = setting(
+        Task.transcribe.value,
+        "transcribe, translate, caption, generate: the job whose path and prompt are used; or a "
+        "task of lm-eval (mmlu, gsm8k), or the YAML file of one",
+    )
     sizes: list[str] = setting(["full", "small"], "nested sizes to compare, the first with each")
+    normalise: Normaliser = setting(
+        Normaliser.basic,
+        "basic: no case, no punctuation; english: as Whisper does, numbers and contractions too; "
+        "none: texts as they stand. BLEU and chrF always take them so",
+    )
+    calibrate: bool = setting(
+        False, "choose the threshold of policy=auto: the first size against the second"
+    )
+    tolerance: float = setting(
+        0.01, "of calibrate: how much worse than the first size auto may score, 0.01 is a point"
+    )
+    seed: int = setting(0, "of calibrate: which half of the rows chooses the threshold")
+    compare: list[str] = setting(
+        [], "run folders to compare, each with the first, instead of running anything"
+    )
+    shots: int | None = setting(
+        None, "of a task of lm-eval: examples in each prompt; by default what the task says"
+    )
+    chat: bool = setting(
+        False, "of a task of lm-eval: ask in turns of a chat, as instruction-tuned models expect"
+    )
     worst: int = setting(5, "rows of each set to list, the worst first")
+    # Not every evaluation has rows of its own.
+    source: SourceSettings = field(default_factory=lambda: SourceSettings(path=[]))
     json: bool = setting(False, "print JSON instead of a table")
+
+    def __post_init__(self) -> None:
+        for name, least in (("worst", 0), ("shots", 0), ("tolerance", 0)):
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise SettingsError(
+                    f"{name}={value}; {least} or more. Leave it out for the default."
+                )
+        if not self.sizes:
+            raise SettingsError("sizes=[]; name at least one nested size.")
 
 
 @dataclass

@@ -177,7 +177,7 @@ def test_without_a_task_or_a_language_the_prompts_are_those_that_nano_was_traine
 
 def test_task_is_a_setting_of_its_own_where_a_job_has_one() -> None:
     job = settings_of("task=caption", "fuse.task=ocr", job="evaluate")
-    assert (job.task.name, job.fuse.task) == ("caption", "ocr")
+    assert (job.task, job.fuse.task) == ("caption", "ocr")
     assert settings_of("task=ocr", job="caption").fuse.task == "ocr"
     spoken = settings_of("language=fr", "to=it", job="translate").fuse
     assert (spoken.language, spoken.to) == ("French", "Italian")

@@ -14,11 +14,13 @@ import soundfile
 
 from gemma3n.choices import Device, Precision
 from gemma3n.errors import SettingsError
+from pipelines import calibrate
 from pipelines.assemble import TABLE
 from pipelines.evaluate import evaluate
 from pipelines.exit_code import DONE, INTERRUPTED, ROWS_FAILED
 from pipelines.run import run_path
-from pipelines.settings import EvaluateJob, PathJob, Task
+from pipelines.score_files import read_rows, read_scores
+from pipelines.settings import EvaluateJob, Normaliser, PathJob, PolicyKind, PolicySettings
 from stages.resize import ResizeSettings, Resolution
 from stages.source import SourceSettings
 
@@ -102,7 +104,7 @@ def test_what_is_scored_is_what_the_job_said(
 
 def test_pictures_are_asked_as_caption_asks(make_job: MakeJob, tmp_path: Path) -> None:
     row = {"image": str(SAMPLES / "images/noto-cow.png"), "text": "a picture of a cow"}
-    job = make_job(row, task=Task.caption, sizes=["small"])
+    job = make_job(row, task="caption", sizes=["small"])
     assert evaluate(job) == DONE
     config = (tmp_path / "out/small/config.yaml").read_text()
     assert "Describe this picture" in config
@@ -126,9 +128,7 @@ def test_a_broken_file_counts_as_nothing_said(make_job: MakeJob, tmp_path: Path)
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"sizes": []}, "at least one nested size"),
         ({"sizes": ["huge"]}, "huge"),
-        ({"worst": -1}, "0 or more"),
         ({"resize": ResizeSettings(Resolution["512"])}, "no stage resize"),
     ],
 )
@@ -225,3 +225,115 @@ def test_an_interrupted_evaluation_scores_the_sizes_that_were_done(
     assert evaluate(job) == INTERRUPTED
     found = json.loads((tmp_path / "out/scores.json").read_text())
     assert list(found["sets"]["(no set)"]) == ["full"]
+
+
+def test_a_translation_is_scored_by_bleu_and_chrf(make_job: MakeJob, tmp_path: Path) -> None:
+    rows = [
+        clip("en_allison/digits-7.wav", text="sept", language="en"),
+        clip("cmu-cards/001.wav", references=["dix de trefle", "le dix de trefle"], lang="French"),
+    ]
+    job = make_job(*rows, task="translate", sizes=["full"])
+    job.fuse.to = "French"
+    assert evaluate(job) == DONE
+    found = read_scores(tmp_path / "out")
+    assert list(found["shown"]) == ["bleu", "chrf", "exact"]
+    cell = found["sets"]["(no set)"]["full"]
+    assert 0 <= cell["scores"]["chrf"]["value"] < 1
+    assert "nrefs:var" in found["signatures"]["bleu"]
+    assert list(found["slices"]["language"]) == ["English", "French"]
+    assert found["slices"]["language"]["French"]["full"]["rows"] == 1
+    (more,) = (row for row in read_rows(tmp_path / "out") if row["references"])
+    assert more["reference"] == "dix de trefle"
+    assert more["references"] == ["dix de trefle", "le dix de trefle"]
+    assert len(more["counts"]["bleu"]) == 10
+    assert more["audio_s"] > 0
+
+
+def test_rows_past_the_limit_are_not_run_and_do_not_count(
+    make_job: MakeJob, tmp_path: Path
+) -> None:
+    rows = [clip("en_allison/digits-7.wav", text="seven", id=str(n)) for n in range(4)]
+    job = make_job(*rows, sizes=["full"])
+    assert evaluate(job) == DONE
+    job.source.limit = 2
+    assert evaluate(job) == DONE
+    assert read_scores(tmp_path / "out")["sets"]["(no set)"]["full"]["rows"] == 2
+    job = replace(job, output=str(tmp_path / "other"))
+    assert evaluate(job) == DONE
+    assert pq.read_table(tmp_path / f"other/full/{TABLE}.parquet").num_rows == 2
+
+
+def test_texts_as_they_stand_are_compared_so(make_job: MakeJob, tmp_path: Path) -> None:
+    row = clip("en_allison/digits-7.wav", text="Seven.")
+    for kind, right in ((Normaliser.basic, 1), (Normaliser.none, 0)):
+        assert evaluate(make_job(row, sizes=["full"], normalise=kind)) == DONE
+        found = read_scores(tmp_path / "out")
+        assert found["normalise"] == kind.value
+        assert found["sets"]["(no set)"]["full"]["scores"]["exact"]["value"] == right
+
+
+def test_a_calibration_foresees_what_policy_auto_does(
+    make_job: MakeJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [
+        *(SAMPLES / "audio/en_allison").glob("*.wav"),
+        *(SAMPLES / "audio/cmu-cards").glob("*"),
+    ]
+    rows = [clip(str(name), text="seven", id=f"{n}-{name.stem}") for n in "ab" for name in names]
+    assert len(rows) >= 20
+    assert evaluate(make_job(*rows, calibrate=True)) == DONE
+    found = read_scores(tmp_path / "out")["calibration"]
+    assert (found["small"], found["large"]) == ("small", "full")
+    assert sum(found["rows"].values()) == len(rows)
+    small, full = (
+        {row["item"]: row for row in read_rows(tmp_path / "out") if row["size"] == size}
+        for size in ("small", "full")
+    )
+    assert (
+        0
+        < found["judged"]["small"]["small_tokens"]
+        < sum(row["new_tokens"] for row in small.values())
+    )
+    assert found["curve"][-1]["share"] == 1
+    assert found["curve"][-1]["score"] == pytest.approx(found["judged"]["large"]["score"]["value"])
+    assert "was chosen on" in capsys.readouterr().out
+    threshold = found["curve"][len(found["curve"]) // 2]["threshold"]
+    job = make_job(*rows, sizes=["full"], output=str(tmp_path / "auto"))
+    job.policy = PolicySettings(PolicyKind.auto, threshold=threshold)
+    assert evaluate(job) == DONE
+    again = 0
+    for row in read_rows(tmp_path / "auto"):
+        is_again = calibrate.is_unsure(small[row["item"]]["logprob"], threshold)
+        again += is_again
+        assert row["text"] == (full if is_again else small)[row["item"]]["text"]
+    assert 0 < again < len(rows)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"calibrate": True}, "at least 20"),
+        ({"calibrate": True, "sizes": ["full"]}, "Name two that differ"),
+        ({"calibrate": True, "policy": PolicySettings(PolicyKind.auto)}, "answer alone"),
+        ({"shots": 5}, "shots=5 is of tasks of lm-eval"),
+        ({"source": SourceSettings(path=[])}, "source.path is not set"),
+    ],
+)
+def test_settings_that_mean_nothing_here_are_refused_before_any_work(
+    make_job: MakeJob, tmp_path: Path, settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SettingsError, match=said):
+        evaluate(make_job(clip("en_allison/digits-7.wav", text="seven"), **settings))
+    assert not (tmp_path / "out").exists()
+
+
+def test_there_must_be_a_size() -> None:
+    with pytest.raises(SettingsError, match="at least one nested size"):
+        EvaluateJob(sizes=[])
+
+
+@pytest.mark.parametrize("settings", [{"shots": -1}, {"tolerance": -0.1}, {"worst": -1}])
+def test_a_setting_out_of_its_range_is_refused(settings: dict[str, Any]) -> None:
+    (name,) = settings
+    with pytest.raises(SettingsError, match=f"{name}=.*; 0 or more"):
+        EvaluateJob(**settings)

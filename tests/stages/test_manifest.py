@@ -92,6 +92,19 @@ def test_the_reference_is_the_first_key_that_holds_one(
     assert json.loads(row["extra"] or "null") == {"audio": "a.wav", **extra}
 
 
+def test_of_several_references_the_first_is_the_rows_and_all_are_kept(tmp_path: Path) -> None:
+    for key in ("references", "text"):
+        row = row_of(tmp_path, {"audio": "a.wav", key: ["one", "two"]})
+        assert row["reference"] == "one"
+        assert json.loads(row["extra"] or "")["references"] == ["one", "two"]
+    row = row_of(tmp_path, {"audio": "a.wav", "text": "one", "references": ["two"]})
+    assert row["reference"] == "one"
+    assert json.loads(row["extra"] or "")["references"] == ["two"]
+    assert row_of(tmp_path, {"audio": "a.wav", "references": []})["reference"] is None
+    said = message(row_of(tmp_path, {"audio": "a.wav", "references": ["one", 2]}))
+    assert "accepted are a text and a list of texts" in said
+
+
 def test_the_kind_of_a_file_key_is_told_by_its_extension(tmp_path: Path) -> None:
     assert row_of(tmp_path, {"file": "a.WAV"})["audio_paths"] == [str(tmp_path / "a.WAV")]
     assert row_of(tmp_path, {"file": "p.jpg"})["image_paths"] == [str(tmp_path / "p.jpg")]

@@ -347,3 +347,13 @@ def test_the_manifests_of_our_samples_are_sources(kind: str, count: int) -> None
 def test_a_job_takes_sound_or_pictures_and_films_with_either() -> None:
     with pytest.raises(SettingsError, match=r"source.media names video, .*Name those"):
         SourceSettings(path=["."], media=[Media.video])
+
+
+def test_a_limit_takes_the_first_items(talks: Path) -> None:
+    some = settings(talks)
+    some.limit = 2
+    assert [row["item"] for row in list_items(some)] == listed(talks)[:2]
+    some.limit = 99
+    assert [row["item"] for row in list_items(some)] == listed(talks)
+    with pytest.raises(SettingsError, match=r"source.limit=0; at least 1"):
+        SourceSettings(path=["x"], limit=0)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.intervals import Score
 from pipelines.report.run import Run
 from pipelines.report.series import column
-from pipelines.scores import Score
 
 
 @dataclass(frozen=True)

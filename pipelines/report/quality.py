@@ -2,12 +2,13 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
-from pipelines.scores import Part, Score, difference, row_parts, score
+from pipelines.intervals import Part, Rows, Score
+from pipelines.scores import METRICS, row_parts
 
 _SPEECH = ("transcribe", "translate")
 _EDGES_S = (2, 5, 10, 20, 30, 60, 300)  # seconds of sound
@@ -63,7 +64,7 @@ class Quality:
             item: as `make_item` has it; one that failed said nothing.
             audio_s: seconds of its clips.
         """
-        found = row_parts(item["reference"], item["text"] or "")
+        found = row_parts([item["reference"]], item["text"] or "")
         part = found[self.metric.key]
         self.parts[item["item"]] = part
         if name := set_of(item):
@@ -80,24 +81,32 @@ class Quality:
 
     def overall(self) -> Score:
         """Of all rows."""
-        return score(list(self.parts.values()))
+        return self._rows(self.parts.values()).score(self.metric.key)
 
     def over(self, other: "Quality") -> Score | None:
         """How much higher the score is than that of another run, paired; None of other rows."""
         if self.metric != other.metric or self.parts.keys() != other.parts.keys():
             return None
-        return difference(list(self.parts.values()), [other.parts[item] for item in self.parts])
+        theirs = self._rows(other.parts[item] for item in self.parts)
+        return self._rows(self.parts.values()).difference(self.metric.key, theirs)
 
     def by_set(self) -> list[Sliced]:
         """Of each set that the manifest names."""
-        return [Sliced(name, len(some), score(some)) for name, some in self.sets.items()]
+        return [self._sliced(name, some) for name, some in self.sets.items()]
 
     def by_length(self) -> list[Sliced]:
         """Of rows of about the same length, the shortest first."""
         return [
-            Sliced(_length(*key), len(some), score(some))
+            self._sliced(_length(*key), some)
             for key, some in sorted(self.lengths.items(), key=lambda one: (not one[0][0], one[0]))
         ]
+
+    def _sliced(self, name: str, parts: Sequence[Part]) -> Sliced:
+        return Sliced(name, len(parts), self._rows(parts).score(self.metric.key))
+
+    def _rows(self, parts: Iterable[Part]) -> Rows:
+        key = self.metric.key
+        return Rows({key: METRICS[key]}, {key: list(parts)}, {})
 
 
 def set_of(item: dict[str, Any]) -> str:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.committed import Committed, UnreadablePartError, part_files, read_part
+from pipelines.intervals import Part
 from pipelines.items import make_item
 from pipelines.report.quality import Quality, can_score, metric_of, set_of
-from pipelines.scores import Part
 
 _EXAMPLES = 3  # items named for each kind of error
 _KINDS = 200  # of errors that are told apart

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from pipelines.scores import normalised
+from pipelines.normalisers import normalised
 
 
 @dataclass(frozen=True)

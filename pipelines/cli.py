@@ -131,7 +131,15 @@ def parse(argv: list[str]) -> tuple[dict[str, str], list[str], list[str]]:
 
 def _dispatch(settings: Any, command: str) -> int:
     """Run a job by the class of its settings, which its YAML names."""
-    from pipelines.settings import BenchJob, EvaluateJob, PathJob, PlanJob, SliceJob, TrainJob
+    from pipelines.settings import (
+        BenchJob,
+        DoctorJob,
+        EvaluateJob,
+        PathJob,
+        PlanJob,
+        SliceJob,
+        TrainJob,
+    )
 
     match settings:
         case PathJob():
@@ -154,6 +162,10 @@ def _dispatch(settings: Any, command: str) -> int:
             from pipelines.bench import bench
 
             return bench(settings)
+        case DoctorJob():
+            from pipelines.doctor.doctor import doctor
+
+            return doctor(settings)
         case TrainJob():
             from pipelines.output import writable
             from pipelines.train import train

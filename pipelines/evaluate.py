@@ -19,6 +19,7 @@ from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from pipelines.compose import compose, to_settings, typed_path
 from pipelines.exit_code import DONE, INTERRUPTED
+from pipelines.hints import hint_of_scores
 from pipelines.nested import nested_size
 from pipelines.output import writable
 from pipelines.path import check_path, check_prompt, unused_groups
@@ -183,6 +184,9 @@ def _report(job: EvaluateJob, rows: list[Scored], folder: Path) -> None:
                 shown = map(visible, (row.set, row.item, row.reference, row.text))
                 lines = "{}: {}\n  right: {}\n  said:  {}".format(*shown)
                 console.print(lines, soft_wrap=True)
+    metric = next(iter(_SHOWN[job.task]))
+    if hint := hint_of_scores(found, metric, fewer_is_better=metric in ("wer", "cer")):
+        console.print(f"to try next: {hint}", soft_wrap=True)
     sys.stdout.write(f"{folder}\n")
 
 

@@ -36,6 +36,17 @@ def core_limit(root: Path = ROOT) -> float | None:
     return min(shares, default=None)
 
 
+def total_memory() -> int:
+    """Bytes of memory that this process may use: the machine's, or the container's share."""
+    whole, bound = physical_memory(), memory_limit()
+    return whole if bound is None else min(whole, bound)
+
+
+def physical_memory() -> int:
+    """Bytes of memory of the machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def memory_limit(root: Path = ROOT) -> int | None:
     """Bytes that the control groups of this process grant it, or None."""
     bounds = [

@@ -5,6 +5,7 @@ the settings of the stages.
 """
 
 from gemma3n.choices import FLOAT16, NO_FLOAT16, Device, Precision
+from pipelines.settings.doctor import DoctorJob
 from pipelines.settings.executor import (
     ExecutorKind,
     ExecutorSettings,
@@ -46,6 +47,7 @@ __all__ = [
     "BatchSettings",
     "BenchJob",
     "Device",
+    "DoctorJob",
     "EvaluateJob",
     "ExecutorKind",
     "ExecutorSettings",
@@ -83,6 +85,7 @@ SCHEMAS: dict[str, type] = {
     "plan_job": PlanJob,
     "slice_job": SliceJob,
     "bench_job": BenchJob,
+    "doctor_job": DoctorJob,
 }
 
 SAVED = (PathJob, EvaluateJob, TrainJob)  # those whose runs keep a config.yaml

@@ -31,6 +31,7 @@ class Entry:
     # A table row a nested size: `numbers.py` says what is in it.
     results: list[dict[str, Any]] = field(default_factory=list)
     done: dict[str, dict[str, float]] = field(default_factory=dict)  # items, seconds, by size
+    counted: dict[str, int] = field(default_factory=dict)  # summaries in it, by their time
     fingerprint: str | None = None  # of the source and settings that it finished with
 
 

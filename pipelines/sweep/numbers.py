@@ -14,6 +14,7 @@ from pipelines.assemble import FAILURES
 from pipelines.evaluate import SCORES
 from pipelines.run import SUMMARY
 from pipelines.scored import ALL
+from pipelines.sweep.index import Entry
 
 _SHOWN = {
     "transcribe": ["wer", "cer"],
@@ -22,8 +23,6 @@ _SHOWN = {
     "generate": ["exact", "f1"],
 }
 _COUNTED = ("items", "seconds", "audio_seconds", "images", "new_tokens")
-
-Done = dict[str, dict[str, float]]
 
 
 def summaries(folder: Path) -> dict[str, Path]:
@@ -38,24 +37,23 @@ def versions(folder: Path) -> dict[str, int]:
     return {size: path.stat().st_mtime_ns for size, path in summaries(folder).items()}
 
 
-def add_new(done: Done, folder: Path, before: dict[str, int]) -> Done:
-    """What has been done, with what the summaries tell that were written since.
+def count_new(entry: Entry, folder: Path) -> None:
+    """Add to what a run has done what the summaries tell that are not counted yet.
 
     A run that was ended without a word has none; what it finished is told as done before.
     """
-    found = {size: dict(counts) for size, counts in done.items()}
     for size, version in versions(folder).items():
-        if before.get(size) == version:
+        if entry.counted.get(size) == version:
             continue
-        summary, counts = _read(summaries(folder)[size]), found.setdefault(size, {})
+        entry.counted[size] = version
+        summary, counts = _read(summaries(folder)[size]), entry.done.setdefault(size, {})
         for name in _COUNTED:
             counts[name] = counts.get(name, 0) + summary.get(name, 0)
         peak = summary.get("peak_rss_bytes", 0)
         counts["peak_rss_bytes"] = max(counts.get("peak_rss_bytes", 0), peak)
-    return found
 
 
-def results(folder: Path, done: Done) -> list[dict[str, Any]]:
+def results(folder: Path, done: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
     """The rows of a run."""
     scores = _read(folder / SCORES) if (folder / SCORES).is_file() else {}
     return [

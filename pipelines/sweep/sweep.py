@@ -75,7 +75,6 @@ def run_sweep(sweep: Sweep, output: Path) -> int:
 class _Begun:
     run: Run
     process: RunProcess
-    summaries: dict[str, int]  # that were there before
     at: float  # seconds
 
 
@@ -132,6 +131,8 @@ class _Going:
             if not is_finished(entry, now, folder, run.settings):
                 if run.settings.fresh:
                     entry.seconds, entry.done = 0.0, {}
+                    entry.counted = numbers.versions(folder)
+                numbers.count_new(entry, folder)  # of a run whose end nobody was there to see
                 entry.code, entry.error, entry.fingerprint = None, None, now
                 left.append(run)
         return left
@@ -139,7 +140,6 @@ class _Going:
     def _begin(self, run: Run) -> _Begun:
         folder = self.folder / run.name
         words = [self.sweep.job, *self.sweep.start, *run.overrides]
-        before = numbers.versions(folder)
         process = RunProcess(
             [*words, f"output={typed_path(str(folder))}"],
             self.folder / CONSOLE / f"{run.name}.log",
@@ -149,7 +149,7 @@ class _Going:
         )
         number = list(self.entries).index(run.name) + 1
         self._say(f"run {number} of {len(self.entries)}, {run.name}, begins")
-        return _Begun(run, process, before, time.perf_counter())
+        return _Begun(run, process, time.perf_counter())
 
     def _end(self, begun: _Begun) -> None:
         run = begun.run
@@ -157,7 +157,7 @@ class _Going:
         entry.code = begun.process.code()
         entry.seconds += time.perf_counter() - begun.at
         entry.error = _reason(entry.code, list(begun.process.tail))
-        entry.done = numbers.add_new(entry.done, folder, begun.summaries)
+        numbers.count_new(entry, folder)
         entry.results = numbers.results(folder, entry.done)
         self.index.write(self.folder)
         self._say(

@@ -124,7 +124,7 @@ def _batch(job: PathJob, summary: Summary, memory: int) -> str | None:
 
 
 def _pictures(job: PathJob, summary: Summary) -> str | None:
-    share, sides = _share(summary, "encode"), job.resize.resolution.value
+    share, sides = _share(summary, "encode"), job.resize.resolution.name
     if share < _LIMITS or not summary.images or not sides.isdigit() or int(sides) <= 256:
         return None
     return (

@@ -18,7 +18,7 @@ from pipelines.settings import PathJob, SourceJob
 from pipelines.sweep.axes import Words
 from stages.source import STDIN
 
-MOST = 1000  # runs; more is rather a slip than a wish
+MOST = 200  # runs; more is rather a slip than a wish
 _NAME = 100  # letters of a folder's name
 # What makes no difference to which sweep this is: it goes on in the same folder.
 _LEFT_OUT = ("output", "fresh", "retry_failed", "device", "worst", "json")

@@ -21,7 +21,7 @@ def table_of(index: Index) -> Table:
     """A row each run, and of each nested size where a run has several."""
     rows = [(run, row) for run in index.runs for row in run.results or [{}]]
     metrics = _metrics([row for _, row in rows])
-    has_sizes = any(row.get("size") for _, row in rows)
+    has_sizes = "nested" not in index.axes and any(row.get("size") for _, row in rows)
     rates = [name for name in _RATES if any(row.get(name) for _, row in rows)]
     table = Table(
         title=f"{index.job}, {len(index.runs)} runs"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gemma3n.errors import SettingsError
+from pipelines.exit_code import BUG, DONE, INTERRUPTED, ROWS_FAILED, WRONG_USE
 from stages.write import replacing
 
 SWEEP = "sweep.json"
@@ -76,7 +77,6 @@ def _entry(raw: Mapping[str, Any]) -> Entry:
 
 def worst(codes: Sequence[int]) -> int:
     """The code of a sweep: that of its worst run; one that was interrupted is not at its end."""
-    from pipelines.exit_code import BUG, DONE, INTERRUPTED, ROWS_FAILED, WRONG_USE
-
     order = [DONE, ROWS_FAILED, WRONG_USE, BUG, INTERRUPTED]
-    return max(codes, key=lambda code: order.index(code) if code in order else order.index(BUG))
+    ours = (code if code in order else BUG for code in codes)  # below 0 is a signal
+    return max(ours, key=order.index, default=DONE)

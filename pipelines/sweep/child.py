@@ -12,12 +12,13 @@ from threading import Thread
 from pipelines.cli import main
 
 
-def _wait_for_the_end(stdin: int) -> None:
+def wait_for_the_end(stdin: int) -> None:
+    """Read until the other end is closed, and then stop this process."""
     while os.read(stdin, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":
-    Thread(target=_wait_for_the_end, args=(os.dup(0),), daemon=True).start()
+    Thread(target=wait_for_the_end, args=(os.dup(0),), daemon=True).start()
     sys.exit(main())

@@ -5,17 +5,21 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from gemma3n.config import Config
 from gemma3n.readable import bytes_text
 from pipelines.doctor.finding import Finding, State, broken
-from pipelines.doctor.fits import Fit
 from pipelines.exit_code import BUG, DONE
 from pipelines.settings import DoctorJob
 from pipelines.show import visible
+
+if TYPE_CHECKING:  # it needs torch, which may be what is missing
+    from pipelines.doctor.fits import Fit
 
 _MARKS = {State.ok: "ok", State.note: "note", State.broken: "BROKEN"}
 _WIDTH = 120  # columns of what goes to a file
@@ -51,7 +55,7 @@ def doctor(job: DoctorJob) -> int:
     return DONE if is_well else BUG
 
 
-def examine(job: DoctorJob) -> tuple[list[Finding], list[Fit]]:
+def examine(job: DoctorJob) -> "tuple[list[Finding], list[Fit]]":
     """All findings, and which models fit."""
     from pipelines.doctor.codecs import look_at_codecs
     from pipelines.doctor.disk import look_at_disks
@@ -59,6 +63,7 @@ def examine(job: DoctorJob) -> tuple[list[Finding], list[Fit]]:
     from pipelines.doctor.packages import look_at_packages
 
     folder = job.model.folder
+    Config.from_folder(folder)  # refuses what is no checkpoint
     looks: dict[str, Callable[[], list[Finding]]] = {
         "machine": look_at_machine,
         "packages": look_at_packages,
@@ -102,7 +107,7 @@ def _findings(findings: list[Finding]) -> Table:
     return table
 
 
-def _fits(fits: list[Fit]) -> Table:
+def _fits(fits: "list[Fit]") -> Table:
     """Models down, number formats across."""
     from pipelines.doctor.fits import CONTEXT, room
 

@@ -5,6 +5,7 @@ The arithmetic is that of `plan`, over shapes alone: nothing needs to be downloa
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from gemma3n.checkpoint import Checkpoint
@@ -66,6 +67,7 @@ def released(text: Mapping[str, Any]) -> Checkpoint:
     return Checkpoint.of_shapes(config, shapes_of(config))
 
 
+@lru_cache
 def _checkpoints() -> dict[str, Checkpoint]:
     found = {name: released(text) for name, text in reversed(SIZES.items())}
     return {**found, NANO: Checkpoint(NANO)}

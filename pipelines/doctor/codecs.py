@@ -72,12 +72,13 @@ def _films() -> Finding:
 
 
 def _pictures() -> Finding:
-    from PIL import Image, features
+    import PIL
+    from PIL import features
 
     known = features.get_supported()
     can = [name for feature, name in _PICTURES.items() if feature in known]
     lacks = [name for name in _PICTURES.values() if name not in can]
-    found = f"Pillow {Image.__version__} reads {', '.join(can)}"
+    found = f"Pillow {PIL.__version__} reads {', '.join(can)}"
     found += f", not {', '.join(lacks)}" if lacks else ""
     if any(name in lacks for name in _NEEDED_PICTURES):
         fix = "pip install --force-reinstall --upgrade pillow"

@@ -45,7 +45,7 @@ def named(words: Sequence[str]) -> tuple[str | None, list[str]]:
     if len(found) > 1:
         raise SettingsError(f"{' and '.join(found)} are both given. Give one of them.")
     names = [word.partition("=")[2] for word in found]
-    return (names or [None])[0], [word for word in words if word not in found]
+    return next(iter(names), None), [word for word in words if word not in found]
 
 
 def for_job(job: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ import math
 import re
 import struct
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,6 +96,24 @@ class Checkpoint:
             self.entries[entry.name] = entry
         self._open: dict[Path, Any] = {}
         self._lock = threading.Lock()
+
+    @classmethod
+    def of_shapes(cls, config: Config, shapes: Mapping[str, tuple[int, ...]]) -> "Checkpoint":
+        """A checkpoint of which only names and shapes are known: it can be planned, not loaded.
+
+        Args:
+            config: of the model.
+            shapes: of every tensor, in bfloat16, by its released name.
+        """
+        self = cls.__new__(cls)
+        self.folder, self.config, self._open = Path(), config, {}
+        self._lock = threading.Lock()
+        stated = (
+            Entry(_our_name(name, Path()), name, Path(), "BF16", shape)
+            for name, shape in shapes.items()
+        )
+        self.entries = {entry.name: entry for entry in stated}
+        return self
 
     def part(self, prefix: str) -> dict[str, Entry]:
         """Entries under one of our prefixes (`text`, `vision`, `embed_audio`, ...)."""

@@ -44,7 +44,7 @@ class MemoryPlan:
 
 
 def plan_memory(
-    folder: str | Path,
+    folder: str | Path | Checkpoint,
     nested: str | NestedSize = "full",
     parts: Collection[str] = PARTS,
     precision: str = "bfloat16",
@@ -55,7 +55,8 @@ def plan_memory(
     """Plan a load without reading a weight.
 
     Args:
-        folder: of the checkpoint, or its name; weights that are on the hub stay there.
+        folder: of the checkpoint, or its name; weights that are on the hub stay there. Or one that
+            was opened.
         nested: size, by name or itself.
         parts: of text, vision, audio.
         precision: float32 or bfloat16, of weights and KV cache; the PLE table keeps its own.
@@ -67,9 +68,10 @@ def plan_memory(
     Raises:
         SettingsError: no such checkpoint, size, part or precision.
     """
-    checkpoint = Checkpoint(folder, parts, bring=False)
+    if not isinstance(folder, Checkpoint):
+        folder = Checkpoint(folder, parts, bring=False)
     placed = Ple(ple) if isinstance(ple, str) else ple
-    return _plan(checkpoint, nested, parts, precision, placed, context, batch)
+    return _plan(folder, nested, parts, precision, placed, context, batch)
 
 
 def largest_within(

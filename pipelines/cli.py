@@ -1,10 +1,11 @@
 """`gemma3n <job> [paths] [key=value ...]`: words in, an exit code out. Imports no torch."""
 
 import getopt
+import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ from typing import Any
 from gemma3n.errors import SettingsError
 from pipelines.exit_code import DONE, INTERRUPTED, WRONG_USE
 
-_LONG = ["help", "version", "cfg=", "from=", "multirun"]
+_LONG = ["help", "version", "cfg=", "from=", "multirun", "parallel="]
+_SHORT_OPTIONS = "ho:mj:"
+_EXPERIMENT = re.compile(r"\+{0,2}experiment=")
+_SAME = {"-h": "--help", "-m": "--multirun", "-j": "--parallel"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,12 +73,15 @@ def _run(argv: list[str]) -> int:
         sys.stdout.write(job_help(job, defaults))
         return DONE
     keys = compose.keys_of_config(defaults)
+    file = options.get("--from")
+    run = compose.read_run(job, defaults, Path(file)) if file else None
+    if _is_sweep(words[1:], options):
+        from pipelines.sweep.command import Line, run_line
+
+        return run_line(Line(job, words[1:], paths, options, run), keys)
     overrides, warnings = compose.overrides_of(job, keys, words[1:], paths, options.get("-o"))
     for warning in warnings:
         sys.stderr.write(f"gemma3n: {warning}\n")
-    run = None
-    if file := options.get("--from"):
-        run = compose.read_run(job, defaults, Path(file))
     config = compose.compose(job, overrides, run)
     compose.check_used(job, config, overrides)
     if "--cfg" in options:
@@ -83,6 +90,17 @@ def _run(argv: list[str]) -> int:
     start = ["--from", file] if file else []
     command = compose.equivalent_line(job, [*start, *overrides])
     return _dispatch(compose.to_settings(job, config), command)
+
+
+def _is_sweep(words: list[str], options: Mapping[str, str]) -> bool:
+    """Whether a command line asks for several runs: by -m, or by an experiment, which is some."""
+    is_sweep = "--multirun" in options or any(_EXPERIMENT.match(word) for word in words)
+    if "--parallel" in options and not is_sweep:
+        raise SettingsError(
+            f"-j {options['--parallel']} is how many runs of a sweep are at work at once, and this "
+            "is one run. Add -m, or leave it out."
+        )
+    return is_sweep
 
 
 def _version() -> str:
@@ -99,20 +117,13 @@ def parse(argv: list[str]) -> tuple[dict[str, str], list[str], list[str]]:
     """Options by name, the words between them, and the paths after `--`."""
     end = argv.index("--") if "--" in argv else len(argv)
     try:
-        found, words = getopt.gnu_getopt(argv[:end], "ho:m", _LONG)
+        found, words = getopt.gnu_getopt(argv[:end], _SHORT_OPTIONS, _LONG)
     except getopt.GetoptError as error:
         raise SettingsError(
-            f"{error.msg}. Options are -o DIR, -h, --cfg job, --from FILE and --version; "
+            f"{error.msg}. Options are -o DIR, -m, -j N, -h, --cfg job, --from FILE and --version; "
             "a path that starts with '-' goes after `--`."
         ) from error
-    options = dict(found)
-    if "-h" in options:
-        options["--help"] = ""
-    if "-m" in options or "--multirun" in options:
-        raise SettingsError(
-            "-m asks for a sweep, which does not exist yet. Give one value a setting, and one "
-            "command for each of the others."
-        )
+    options = {_SAME.get(name, name): value for name, value in found}
     if options.get("--cfg", "job") != "job":
         raise SettingsError(f"--cfg {options['--cfg']}; only --cfg job exists. Write --cfg job.")
     return options, words, argv[end + 1 :]
@@ -122,6 +133,7 @@ def _dispatch(settings: Any, command: str) -> int:
     """Run a job by the class of its settings, which its YAML names."""
     from pipelines.settings import (
         BenchJob,
+        DoctorJob,
         EvaluateJob,
         PathJob,
         PlanJob,
@@ -155,6 +167,10 @@ def _dispatch(settings: Any, command: str) -> int:
             from pipelines.report.job import report
 
             return report(settings)
+        case DoctorJob():
+            from pipelines.doctor.doctor import doctor
+
+            return doctor(settings)
         case TrainJob():
             from pipelines.output import writable
             from pipelines.train import train

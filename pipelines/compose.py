@@ -22,8 +22,8 @@ from pipelines.mistakes import example, one_line, refusal, unknown
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_OVERRIDE = re.compile(r"([+~]*)([A-Za-z_][\w.@/-]*)=(.*)", re.DOTALL)
-_QUOTED = re.compile(r"""'(\\.|[^'\\])*'|"(\\.|[^"\\])*\"""", re.DOTALL)
+OVERRIDE = re.compile(r"([+~]*)([A-Za-z_][\w.@/-]*)=(.*)", re.DOTALL)
+QUOTED = re.compile(r"""'(\\.|[^'\\])*'|"(\\.|[^"\\])*\"""", re.DOTALL)
 _FROM = "from_run"  # config group that holds the YAML given with --from
 
 
@@ -60,7 +60,7 @@ def overrides_of(
     warnings: list[str] = []
     names = {*keys, *short_names(keys), *groups_of(keys)}
     for word in words:
-        match = _OVERRIDE.fullmatch(word)
+        match = OVERRIDE.fullmatch(word)
         # os.path: Path.exists raises on a word longer than a file name may be.
         is_file = os.path.exists(word)  # noqa: PTH110
         if match is None or (is_file and match[2] not in names):
@@ -125,9 +125,9 @@ def _value(key: Key, text: str) -> str:
     """The text after `=` in Hydra's grammar: as it is, but texts quoted and lists bracketed."""
     if (key.optional and text == "null") or (key.many and text.startswith("[")):
         return text
-    if key.kind is str and not _QUOTED.fullmatch(text):
+    if key.kind is str and not QUOTED.fullmatch(text):
         pieces = text.split(",") if key.many else [text]
-        text = ",".join(p if _QUOTED.fullmatch(p) else typed_text(p) for p in pieces)
+        text = ",".join(p if QUOTED.fullmatch(p) else typed_text(p) for p in pieces)
     return f"[{text}]" if key.many else text
 
 
@@ -172,8 +172,8 @@ def compose(
             ) from error
         if is_sweep:
             raise SettingsError(
-                f"{word} asks for several runs, but one command is one run. Give one value, and "
-                "one command for each of the others."
+                f"{word} asks for several runs, but without -m one command is one run. Add -m, or "
+                "give one value."
             )
         # A group's YAML is not on the job's defaults list, so it is added to it.
         added.append(f"+{word}" if text in group_choices(name) else word)

@@ -19,8 +19,9 @@ from pipelines import calibrate
 from pipelines.choices import choices_of
 from pipelines.committed import Moved
 from pipelines.compose import compose, to_settings, typed_path
-from pipelines.evaluate_table import print_scores, print_worst
+from pipelines.evaluate_table import print_hint, print_scores, print_worst
 from pipelines.exit_code import DONE, INTERRUPTED
+from pipelines.hints import hint_of_scores
 from pipelines.intervals import Metric
 from pipelines.mistakes import example
 from pipelines.nested import nested_size
@@ -267,6 +268,9 @@ def finish(job: EvaluateJob, rows: Sequence[Scored], found: Scores, folder: Path
         return
     print_scores(found)
     print_worst(rows, found, job.worst)
+    metric = next(iter(found["shown"]))
+    if not job.compare and (hint := hint_of_scores(found, metric)):
+        print_hint(hint)
     sys.stdout.write(f"{folder}\n")
 
 

@@ -36,6 +36,11 @@ def print_worst(rows: Iterable[Scored], found: Scores, count: int) -> None:
                 console.print(lines, soft_wrap=True)
 
 
+def print_hint(hint: str) -> None:
+    """What to try next."""
+    _console().print(f"to try next: {hint}", soft_wrap=True)
+
+
 def _console() -> Console:
     return Console(markup=False, highlight=False, emoji=False)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.catalogue import group_choices, heading, jobs
 from pipelines.compose import unused_settings
 from pipelines.keys import Key, keys_of, short_names, typed
+from pipelines.sweep.experiment import GROUP, for_job
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 _COLUMN = 26  # where explanations begin
 _OPTIONS = {
     "-o DIR": "short for output=DIR",
+    "-m": "several values a setting, `nested=full,small`, are a run each, in a table at the end",
+    "-j N": "of these, so many at once",
     "-h, --help": "this help; after a job, every setting of the job",
     "--cfg job": "print the composed settings as YAML and stop",
     "--from FILE": "start from config.yaml of an earlier run; words after it win",
@@ -62,6 +65,10 @@ def job_help(job: str, config: "DictConfig") -> str:
             lines += _entry(f"{name}={choice}", heading(name, choice)[0])
         for task, prompts in defaults[name].get("prompts", {}).items():
             lines += _entry(f"task={task}", prompts[-1])
+    if experiments := for_job(job):
+        lines += ["", *_fill("experiment: settings that differ between runs, each a sweep.")]
+        for name, title in experiments.items():
+            lines += _entry(f"{GROUP}={name}", title)
     return "\n".join(lines) + "\n"
 
 
@@ -71,6 +78,8 @@ def _unneeded(schema: Any, keys: Iterable[str]) -> set[str]:
 
     means = {
         "-o DIR": "output" in keys,
+        "-m": "source.path" in keys,
+        "-j N": "source.path" in keys,
         "--from FILE": schema in SAVED,
         "--version": False,
         "--": "source.path" in keys,

@@ -25,6 +25,7 @@ _SHORT = {
     "to": "fuse.to",
     "limit": "source.limit",
 }
+_SHORT_ELSE = {"nested": "sizes"}  # where a job compares sizes
 
 _KINDS = {
     int: "a whole number",
@@ -85,7 +86,8 @@ def keys_of(job: type, prefix: str = "") -> dict[str, Key]:
 def short_names(keys: Iterable[str]) -> dict[str, str]:
     """Words that stand for one of these keys, less those that are keys themselves."""
     keys = set(keys)
-    return {word: key for word, key in _SHORT.items() if key in keys and word not in keys}
+    words = [*_SHORT_ELSE.items(), *_SHORT.items()]  # of two the later is the one that counts
+    return {word: key for word, key in words if key in keys and word not in keys}
 
 
 def nearest(word: str, names: Iterable[str]) -> str | None:

@@ -41,6 +41,11 @@ def check_policy(settings: PolicySettings, nested: NestedSize, config: Config) -
 
 def _check(settings: NestedSettings) -> None:
     layers, widths = settings.layers, settings.widths
+    if "," in settings.name:
+        raise SettingsError(
+            f"nested={settings.name} names several sizes, and one run has one. Add -m for a run "
+            "of each, or name one."
+        )
     asked = {
         f"nested={settings.name}": settings.name != FULL_SIZE.name,
         "nested.layers or nested.widths": layers is not None or widths is not None,

@@ -7,7 +7,7 @@ bytes every time, the K/V tensors that released files carry unused included.
 import argparse
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +65,7 @@ def write_random_checkpoint(folder: Path, text: dict[str, Any], parts: str = "te
     Raises:
         SettingsError: the folder exists or cannot be made, or there can be no such decoder.
     """
-    raw = _header("gemma3n_text") | text
-    if parts == "all":
-        raw = _header("gemma3n") | {"text_config": raw, "vision_config": {}, "audio_config": {}}
+    raw = raw_config(text, parts)
     config = Config.from_dict(raw)
     try:
         folder.mkdir(parents=True)
@@ -80,16 +78,24 @@ def write_random_checkpoint(folder: Path, text: dict[str, Any], parts: str = "te
     noise = (drawn * _SPREAD).bfloat16()
     outputs = [
         Output(key, "BF16", shape, _pieces(key, shape, noise))
-        for key, shape in _shapes(config).items()
+        for key, shape in shapes_of(config).items()
     ]
     write_shards(folder, outputs, _SHARD_BYTES)
+
+
+def raw_config(text: Mapping[str, Any], parts: str) -> dict[str, Any]:
+    """What config.json says: `text` of the decoder, "text" or "all" parts."""
+    raw = _header("gemma3n_text") | dict(text)
+    if parts == "text":
+        return raw
+    return _header("gemma3n") | {"text_config": raw, "vision_config": {}, "audio_config": {}}
 
 
 def _header(model_type: str) -> dict[str, Any]:
     return {"model_type": model_type, "dtype": "bfloat16", "tie_word_embeddings": True}
 
 
-def _shapes(config: Config) -> dict[str, tuple[int, ...]]:
+def shapes_of(config: Config) -> dict[str, tuple[int, ...]]:
     """Every tensor's shape by its released name."""
     text, vision, audio = config.text, config.vision, config.audio
     prefix = "model." if vision is None else "model.language_model."

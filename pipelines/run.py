@@ -28,6 +28,7 @@ from pipelines.executor import executor_of
 from pipelines.exit_code import DONE, FULL_STOP, INTERRUPTED, ROWS_FAILED
 from pipelines.fingerprint import FINGERPRINT, check_same, digest, fingerprint, write_fingerprint
 from pipelines.finished import Finished
+from pipelines.hints import tell_hint
 from pipelines.item_files import FOLDERS, clear_files
 from pipelines.lock import locked
 from pipelines.nested import check_policy, nested_size
@@ -52,7 +53,8 @@ _FILES = (CONFIG, LOG, SUMMARY, TIMELINE, FINGERPRINT, FAILURES, *TABLES.values(
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ESCAPED = "backslashreplace"  # names of files may hold bytes that are no text
 _PACKAGES = ("pipelines", "stages", "gemma3n")
-_NOTES = ("gemma3n.matformer", "gemma3n.loading")  # they say which nested size stands in for which
+# They say which nested size stands in for which, and what to try next.
+_NOTES = ("gemma3n.matformer", "gemma3n.loading", "pipelines.hints")
 
 
 def run_job(job: PathJob, command: str = "") -> int:
@@ -201,6 +203,7 @@ def _execute(
             logger.exception("stopped by a bug; what was done is kept in %s", folder)
         raise
     logger.info("%s", summary)
+    tell_hint(job, summary)
     if failed:
         logger.warning("%d rows failed; %s says why", failed, folder / FAILURES)
         code = code or ROWS_FAILED

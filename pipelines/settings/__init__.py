@@ -5,6 +5,7 @@ the settings of the stages.
 """
 
 from gemma3n.choices import FLOAT16, NO_FLOAT16, Device, Precision
+from pipelines.settings.doctor import DoctorJob
 from pipelines.settings.executor import (
     ExecutorKind,
     ExecutorSettings,
@@ -48,6 +49,7 @@ __all__ = [
     "BatchSettings",
     "BenchJob",
     "Device",
+    "DoctorJob",
     "EmbedSettings",
     "EvaluateJob",
     "ExecutorKind",
@@ -90,6 +92,7 @@ SCHEMAS: dict[str, type] = {
     "slice_job": SliceJob,
     "bench_job": BenchJob,
     "report_job": ReportJob,
+    "doctor_job": DoctorJob,
 }
 
 SAVED = (PathJob, EvaluateJob, TrainJob)  # those whose runs keep a config.yaml

@@ -32,6 +32,10 @@ def test_layers_and_widths_make_a_size(config: Config) -> None:
     ("settings", "message"),
     [
         (NestedSettings("smal"), r"nested='smal', but this checkpoint knows full"),
+        (
+            NestedSettings("full,small"),
+            "nested=full,small names several sizes, and one run has one. Add -m",
+        ),
         (NestedSettings(layers=[0, 99]), r"nested layers \[99\]"),
         (NestedSettings(widths=[10_000]), "width=10000 for layer 0"),
         (NestedSettings("small", layers=[0]), "nested=small and nested.layers or nested.widths"),

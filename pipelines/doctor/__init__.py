@@ -1,0 +1,1 @@
+"""What this machine has, what is missing, what fits, and whether nano gets it right here."""

@@ -43,7 +43,8 @@ class TranslationScores:
             SettingsError: sacrebleu is not installed.
         """
         try:
-            from sacrebleu.metrics import BLEU, CHRF
+            from sacrebleu.metrics.bleu import BLEU
+            from sacrebleu.metrics.chrf import CHRF
         except ImportError as error:
             raise SettingsError(
                 "evaluate scores translations with sacrebleu, which is not installed. "

@@ -106,10 +106,12 @@ class Rows:
         high: float | None = None
         if self is other:
             low = high = 0.0
+        elif self.rows < FEWEST:
+            pass
         elif np.array_equal(self.parts[name], other.parts[name]):
             high = wilson(0, self.rows)[1]
             low = -high
-        elif self.rows >= FEWEST:
+        else:
             drawn = self._resampled(name) - other._resampled(name)
             low, high = map(float, np.percentile(drawn, _OUTSIDE))
         return Difference(scores[0] - scores[1], low, high, won, lost, self.rows - won - lost)

@@ -30,8 +30,8 @@ from pipelines.score_files import (
     write_rows,
     write_scores,
 )
-from pipelines.score_sets import ALL, cells
-from pipelines.scored import Scored
+from pipelines.score_sets import cells
+from pipelines.scored import ALL, Scored
 from pipelines.settings import EvaluateJob, ExecutorKind, Normaliser, Task
 
 _UNUSED = ("mel", "resize", "encode", "fuse", "decode")  # groups that the harness decides on

@@ -9,10 +9,9 @@ import numpy as np
 
 from pipelines.intervals import Metric, Rows
 from pipelines.score_files import Cell, Interval, Paired
-from pipelines.scored import Scored
+from pipelines.scored import ALL, Scored
 from pipelines.slices import slices_of
 
-ALL = "all rows"
 Metrics = Mapping[str, Metric]
 
 

@@ -15,6 +15,7 @@ from pipelines.scores import row_parts
 from pipelines.translation_scores import TranslationScores
 from stages.entry import LANGUAGE, REFERENCES
 
+ALL = "all rows"  # the set of all sets
 _NO_SET = "(no set)"
 
 

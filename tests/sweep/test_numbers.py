@@ -52,6 +52,7 @@ def test_an_evaluation_has_a_row_each_size_with_the_scores_of_all_rows(tmp_path:
     other = {"value": 0.0, "low": None, "high": None}
     scores = {
         "task": "caption",
+        "shown": {"exact": "exact %"},
         "runs": {"small": {}, "full": {}},
         "sets": {
             "all rows": {

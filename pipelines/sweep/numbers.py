@@ -13,7 +13,7 @@ from typing import Any
 from pipelines.assemble import FAILURES
 from pipelines.run import SUMMARY
 from pipelines.score_files import SCORES
-from pipelines.score_sets import ALL
+from pipelines.scored import ALL
 from pipelines.sweep.index import Entry
 
 _COUNTED = ("items", "seconds", "audio_seconds", "images", "new_tokens")

@@ -38,6 +38,7 @@ class Summary:
     parts: dict[str, Any] = field(default_factory=dict)  # seconds and bytes of what was loaded
     waited_seconds: float = 0.0  # the model, for rows to be read
     rows_ready: int = 0  # rows that were read when the model asked for them
+    joules: dict[str, float] = field(default_factory=dict)  # by device, as counters had it
     peak_rss_bytes: int = 0  # most memory that the process had at once
     pools: dict[str, Any] = field(default_factory=dict)  # of `executor=ray`: what each did
     boundaries: dict[str, Any] = field(

@@ -23,6 +23,7 @@ from pipelines.assemble import FAILURES, TABLES, assemble
 from pipelines.committed import part_files
 from pipelines.compact import compact
 from pipelines.compose import to_yaml
+from pipelines.energy import counting
 from pipelines.executor import executor_of
 from pipelines.exit_code import DONE, FULL_STOP, INTERRUPTED, ROWS_FAILED
 from pipelines.fingerprint import FINGERPRINT, check_same, digest, fingerprint, write_fingerprint
@@ -176,7 +177,7 @@ def _execute(
         parts = part_files(folder) if goes_on else []
         with closing(Finished(parts, job.retry_failed)) as finished:
             try:
-                with closing(timeline):
+                with closing(timeline), counting(summary):
                     executor.run(anywhere(job), load, folder, summary, begin, finished)
             except KeyboardInterrupt:
                 if not began:

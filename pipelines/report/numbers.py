@@ -49,8 +49,14 @@ def numbers_of(run: Run) -> Numbers:
         ready=min(1.0, ready / rows) if is_told and rows and ready is not None else None,
         waited_seconds=_number(summary.get("waited_seconds")) if is_told else None,
         hit_rate=hit_rate(summary),
-        joules=positive(summary.get("joules")),
+        joules=_joules(summary.get("joules")),
     )
+
+
+def _joules(by_device: Any) -> float | None:
+    if not isinstance(by_device, dict):
+        return None
+    return sum(positive(joules) or 0.0 for joules in by_device.values()) or None
 
 
 def hit_rate(summary: dict[str, Any]) -> float | None:

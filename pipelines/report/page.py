@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gemma3n.errors import SettingsError
 from pipelines.report import wording as say
+from pipelines.report.article import article_tables, measured_on
 from pipelines.report.embed import Embedder
 from pipelines.report.group import Group, group_of
 from pipelines.report.run import Run
@@ -81,6 +82,8 @@ def page(runs: Sequence[Run], job: ReportJob, embedder: Embedder) -> str:
             more=len(views) - len(shown),
             runs=len(views),
             groups=groups,
+            article=article_tables(runs, [one.numbers for one in views]) if job.article else [],
+            measured_on=measured_on(runs),
             unfinished=unfinished_runs(job.source.path),
             made=datetime.now(timezone.utc).strftime("%-d %B %Y, %H:%M UTC"),
             embed=job.embed,

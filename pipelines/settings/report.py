@@ -42,6 +42,9 @@ class ReportJob:
     worst: int = setting(8, "rows to show of each run, the worst first")
     random: int = setting(8, "rows to show of each run, drawn at random")
     seed: int = setting(0, "which random rows")
+    article: bool = setting(
+        False, "also the article's tables, filled from runs of text, sound and pictures"
+    )
     embed: EmbedSettings = field(default_factory=EmbedSettings)
     source: RunsSettings = field(default_factory=RunsSettings)
 

@@ -296,7 +296,7 @@ def test_how_sizes_shared_the_work_and_what_the_cache_had_is_told(
         "sizes": {"small": 30, "full": 10},
         "counts": {"decode": {"drafted": 200, "accepted": 150}},
         "ple": {"rows": 100, "moved": 9, "hit_rate": 0.91},
-        "joules": 4200.0,
+        "joules": {"cpu 0": 4000.0, "dram 0": 200.0},
     }
     page = drawn(make_run([result("a")], summary=summary))
     tiles = dict(re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", page))

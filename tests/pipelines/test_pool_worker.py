@@ -294,6 +294,7 @@ def test_what_all_processes_of_a_pool_did_is_summed_up(start: Any) -> None:
     did = together(some)
     assert (len(some), did.rows_in, did.rows, did.batches) == (2, 6, 6, 2)
     assert did.stage_seconds.keys() == {"mel"}
+    assert did.stage_seconds.rows == did.stage_rows == {"mel": 6}
     assert did.counts == {"mel": {"looked at": 10}}
     assert min(did.bytes_in, did.bytes_out, did.peak_rss_bytes) > 0
     assert did.seconds >= did.stage_seconds["mel"] > 0

@@ -2,7 +2,8 @@
 
 A row has `size` (null where the job has one), `items`, `failed` (rows of those), `seconds` and
 `items_per_s` of all the times that the run was at work, `audio_per_s` (seconds heard a second),
-`tokens_per_s`, `peak_rss_bytes`, and where it was evaluated `scores`: metric -> value, low, high,
+`tokens_per_s`, `peak_rss_bytes`, `ple_hit_rate` (0..1, of the last time that it was at work), and
+where it was evaluated `scores`: metric -> value, low, high,
 and `shown`: the metrics that count for its task, the first most.
 """
 
@@ -76,6 +77,7 @@ def _result(path: Path, did: dict[str, float]) -> dict[str, Any]:
         "audio_per_s": a_second("audio_seconds"),
         "tokens_per_s": a_second("new_tokens"),
         "peak_rss_bytes": did.get("peak_rss_bytes", 0),
+        "ple_hit_rate": summary.get("ple", {}).get("hit_rate"),
     }
 
 

@@ -35,13 +35,16 @@ def table_of(index: Index) -> Table:
     if has_sizes:
         table.add_column("size")
     counts = ["items", "failed", "seconds", *(_RATES[name] for name in rates)]
-    for name in [*counts, *metrics.values(), "peak memory", "code"]:
+    has_hits = any(name.startswith("ple.cache") for name in index.axes)
+    hits = ["PLE hits %"] if has_hits else []
+    for name in [*counts, *hits, *metrics.values(), "peak memory", "code"]:
         table.add_column(name, justify="right", no_wrap=True)
     for run, row in rows:
         cells = [visible(run.differs.get(name, "")) for name in index.axes]
         cells += [row.get("size") or _UNFINISHED] if has_sizes else []
         cells += [_number(row.get("items")), _number(row.get("failed"))]
         cells += [_rate(row.get("seconds"))] + [_rate(row.get(name)) for name in rates]
+        cells += [_percent(row.get("ple_hit_rate"))] if has_hits else []
         cells += [_score(row, metric) for metric in metrics]
         cells += [bytes_text(row["peak_rss_bytes"]) if row.get("peak_rss_bytes") else _UNFINISHED]
         table.add_row(*cells, _ended(run))
@@ -73,6 +76,10 @@ def _ended(run: Entry) -> str:
     if run.code is None:
         return "not begun" if not run.results else "not done"
     return {DONE: "0", ROWS_FAILED: "3", INTERRUPTED: "interrupted"}.get(run.code, f"{run.code}")
+
+
+def _percent(share: float | None) -> str:
+    return _UNFINISHED if share is None else f"{100 * share:.1f}"
 
 
 def _number(value: Any) -> str:

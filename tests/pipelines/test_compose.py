@@ -115,7 +115,7 @@ def test_every_example_of_a_job_composes(job: str) -> None:
 def test_every_group_of_conf_belongs_to_a_job_and_composes() -> None:
     conf = Path(__file__).parents[2] / "conf"
     for file in conf.glob("*/*.yaml"):
-        # Parts that jobs share; sweeps of jobs; what is for Kubernetes.
+        # Parts that jobs share, sweeps of jobs, and what is for others to read.
         if file.parent.name in ("tasks", "experiment", "kuberay"):
             continue
         settings_of("model=m", f"{file.parent.name}={file.stem}")

@@ -101,3 +101,12 @@ def test_a_run_without_results_has_a_row_and_its_reason(tmp_path: Path) -> None:
 def test_numbers_have_three_digits(seconds: float, cell: str) -> None:
     one = entry(results=[{"seconds": seconds, "items": 1, "failed": 0}])
     assert f" {cell} " in shown(Index("caption", "", {"x": ["1"]}, [one]))
+
+
+def test_hits_of_the_cache_are_told_where_its_size_differs(tmp_path: Path) -> None:
+    summary(tmp_path, 1, items=3, ple={"hit_rate": 0.1234})
+    one = entry()
+    count_new(one, tmp_path)
+    one.results = results(tmp_path, one.done)
+    assert " 12.3 " in shown(Index("caption", "", {"ple.cache_rows": ["0"]}, [one]))
+    assert "hits" not in shown(Index("caption", "", {"x": ["0"]}, [one]))

@@ -115,6 +115,7 @@ def _path_job(job: EvaluateJob, size: str) -> PathJob:
         fresh=job.fresh,
         retry_failed=job.retry_failed,
         precision=job.precision,
+        pack=job.pack,
         device=job.device,
         nested=NestedSettings(name=size),
         source=_over(base.source, replace(job.source, media=media)),

@@ -53,6 +53,7 @@ def plan(job: PlanJob) -> int:
             ple=job.ple.placement.value,
             context=context,
             batch=job.batch,
+            pack=bool(job.pack.value),
         )
         for size in job.sizes
     }

@@ -141,6 +141,7 @@ def model_load(job: PathJob) -> Load:
         budget_gb=job.nested.budget_gb,
         parts=tuple(parts),
         precision=job.precision.value,
+        pack=job.pack.value,
         device=job.device.value,
         # The processes that decode put the store's table in its place.
         ple="mmap" if job.ple.placement is PlePlacement.store else job.ple.placement.value,

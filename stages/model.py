@@ -21,6 +21,7 @@ class Load:
     budget_gb: float | None = None  # the largest named size within it, instead of `nested`
     parts: tuple[str, ...] = ("text", "vision", "audio")
     precision: str = "auto"
+    pack: bool | None = None
     device: str = "auto"
     ple: str = "mmap"
 
@@ -36,6 +37,7 @@ def shared_model(load: Load) -> "Gemma3n":
         budget_gb=load.budget_gb,
         parts=list(load.parts),
         precision=load.precision,
+        pack=load.pack,
         device=load.device,
         ple=load.ple,
     )

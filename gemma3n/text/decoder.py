@@ -143,8 +143,10 @@ class Decoder(nn.Module):
 
     def embed(self, token_ids: Tensor) -> Tensor:
         """Scaled text embeddings of int64 [batch, seq]: [batch, seq, hidden]."""
-        scale = rounded(math.sqrt(self.config.hidden_size), self.embed_tokens.weight.dtype)
-        return self.embed_tokens(token_ids) * scale
+        # Of activations, as the gains are; the table may be left as its file has it.
+        dtype = cast(Tensor, self.norm.weight).dtype
+        scale = rounded(math.sqrt(self.config.hidden_size), dtype)
+        return self.embed_tokens(token_ids).to(dtype) * scale
 
     def per_layer_inputs(
         self, token_ids: Tensor, embeddings: Tensor, layers: Sequence[int]

@@ -138,6 +138,27 @@ class Checkpoint:
                 self._open[entry.file] = safe_open(entry.file, framework="pt")
             return self._open[entry.file].get_tensor(entry.released)
 
+    def read(self, name: str, rows: slice = slice(None)) -> "Tensor":
+        """Rows of one tensor, read into memory of their own.
+
+        What is read leaves nothing mapped behind: use it for weights that are turned into others.
+        """
+        import torch
+
+        entry = self.entries[name]
+        start, stop, _ = rows.indices(entry.shape[0])
+        dtype = self.tensor(name).dtype
+        found = torch.empty((stop - start, *entry.shape[1:]), dtype=dtype)
+        left = found.flatten().view(torch.uint8).numpy().data
+        row = entry.bytes // max(1, entry.shape[0])
+        with entry.file.open("rb", buffering=0) as file:
+            file.seek(entry.offset + start * row)
+            while left:
+                if not (count := file.readinto(left)):
+                    raise OSError(f"'{entry.file}' ended within '{entry.released}'.")
+                left = left[count:]
+        return found
+
     def _headers(
         self, repository: hub.Repository | None, parts: Collection[str], bring: bool
     ) -> Iterator[Entry]:

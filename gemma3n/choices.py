@@ -1,14 +1,22 @@
-"""What `device=` and `precision=` accept. No torch: settings and help read this too."""
+"""What `device=`, `precision=` and `pack=` accept. No torch: settings and help read this too."""
 
 from enum import Enum
 
 
 class Precision(Enum):
-    """Number format of weights and activations."""
+    """Number format of weights; of int8 and int4, that of the text decoder's linear maps."""
 
     auto = "auto"
     float32 = "float32"
     bfloat16 = "bfloat16"
+    int8 = "int8"
+    int4 = "int4"
+
+
+ROUNDED = (Precision.int8, Precision.int4)
+
+# By this syntax a name may be a word of Python's: `pack=true` is what people type.
+Pack = Enum("Pack", {"auto": None, "true": True, "false": False})
 
 
 class Device(Enum):

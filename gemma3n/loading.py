@@ -2,20 +2,23 @@
 
 import logging
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from gemma3n.checkpoint import PARTS, Checkpoint
 from gemma3n.config import Config
-from gemma3n.device import resolve_device, resolve_precision
+from gemma3n.device import Formats, resolve_device, resolve_formats
 from gemma3n.errors import SettingsError
 from gemma3n.matformer import FULL_SIZE, NestedSize, resolve_size
-from gemma3n.memory import largest_within
+from gemma3n.memory import available_bytes, largest_within, plan_memory
 from gemma3n.model import Gemma3n
 from gemma3n.named import checkpoint_folder, pinned
 from gemma3n.placement import Ple
-from gemma3n.weights import Target
+from gemma3n.readable import bytes_text
 
 logger = logging.getLogger(__name__)
+
+_SHARE = 0.8  # of the free memory, what packed copies may take
 
 
 def load(
@@ -24,6 +27,7 @@ def load(
     budget_gb: float | None = None,
     parts: Collection[str] | None = None,
     precision: str = "auto",
+    pack: bool | None = None,
     device: str = "auto",
     ple: str | Ple = "mmap",
 ) -> Gemma3n:
@@ -39,7 +43,11 @@ def load(
         nested: size to load, by name or itself; smaller ones can then run without a copy.
         budget_gb: instead of `nested`: the largest named size whose weights fit in so many GB.
         parts: of "text", "vision", "audio": all that the checkpoint has, by default.
-        precision: "auto", "float32" or "bfloat16".
+        precision: "auto", "float32" or "bfloat16"; "int8" or "int4" round the text decoder's linear
+            maps.
+        pack: true makes copies of those maps in the layout that a CPU multiplies fastest with,
+            false leaves them mapped as far as they can be; None packs bfloat16, int8 and int4
+            where this machine can.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         ple: "mmap" leaves the per-layer embeddings in their file, "resident" copies them to RAM;
             a `gemma3n.Ple` says in how many bits, too.
@@ -54,7 +62,7 @@ def load(
     """
     ple = Ple(ple) if isinstance(ple, str) else ple
     where = resolve_device(device)
-    dtype = resolve_precision(precision, where)
+    formats = resolve_formats(precision, where, pack)
     if budget_gb is not None and nested not in ("full", FULL_SIZE):
         raise SettingsError(
             f"nested={nested!r} and budget_gb={budget_gb:g} both choose a size. Give one of them."
@@ -63,11 +71,27 @@ def load(
     chosen = _chosen_parts(checkpoint_folder(folder), parts)
     checkpoint = Checkpoint(folder, chosen)
     if budget_gb is not None:
-        name = str(dtype).removeprefix("torch.")
-        nested = largest_within(budget_gb, checkpoint, chosen, name, ple)
+        nested = largest_within(budget_gb, checkpoint, chosen, formats.weights.value, ple)
         logger.info("%.2f GB: nested=%s is the largest that fits", budget_gb, nested.name)
     size = resolve_size(nested, checkpoint.config)
-    return Gemma3n(checkpoint, size, chosen, Target(where, dtype), ple)
+    if pack is None and formats.pack and "text" in chosen:
+        formats = _packed_if_it_fits(checkpoint, size, formats)
+    return Gemma3n(checkpoint, size, chosen, where, formats, ple)
+
+
+def _packed_if_it_fits(checkpoint: Checkpoint, size: NestedSize, formats: Formats) -> Formats:
+    """The formats, without packing where the copies would not fit beside what else is running."""
+    plan = plan_memory(checkpoint.folder, size, ["text"], formats.weights.value, batch=0, pack=True)
+    needed, room = plan.tier("device"), available_bytes()
+    if room is None or needed <= room * _SHARE:
+        return formats
+    logger.warning(
+        "not packed: %s of memory are free, and copies need %s; decoding is slower. pack=true "
+        "packs all the same",
+        bytes_text(room),
+        bytes_text(needed),
+    )
+    return replace(formats, pack=False)
 
 
 def _chosen_parts(folder: Path, parts: Collection[str] | None) -> list[str]:

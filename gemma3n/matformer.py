@@ -199,6 +199,31 @@ def named_sizes(config: Config) -> dict[str, NestedSize]:
     return named
 
 
+def ffn_borders(config: Config, size: NestedSize) -> dict[int, list[int]]:
+    """FFN widths at which nested sizes end, by layer that `size` keeps; its own width is the last.
+
+    Args:
+        config: of the checkpoint, whose named sizes count.
+        size: what is held.
+    """
+    ends: dict[int, set[int]] = {}
+    for named in named_sizes(config).values():
+        for layer, width in named.ffn_widths(config.text).items():
+            ends.setdefault(layer, set()).add(width)
+    held = size.ffn_widths(config.text)
+    return {i: [*sorted(w for w in ends[i] if w < width), width] for i, width in held.items()}
+
+
+def layer_borders(config: Config) -> list[int]:
+    """Layers at which runs of layers that are computed together begin or end, the last included."""
+    text = config.text
+    borders = {text.first_shared_layer, text.num_hidden_layers}
+    for named in named_sizes(config).values():
+        kept = set(named.layers(text))
+        borders |= {i for i in range(1, text.num_hidden_layers) if (i in kept) != (i - 1 in kept)}
+    return sorted(borders - {0})
+
+
 def resolve_size(nested: str | NestedSize, config: Config) -> NestedSize:
     """A size by name, or one as it is, checked against the checkpoint.
 

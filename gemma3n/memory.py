@@ -1,18 +1,31 @@
 """What a load needs, tier by tier, from the files' headers alone."""
 
 import math
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from gemma3n.checkpoint import PARTS, PLE_TABLE, Checkpoint, cut, is_unused_kv
 from gemma3n.config import SLIDING, TextConfig
 from gemma3n.errors import SettingsError
-from gemma3n.matformer import NestedSize, named_sizes, resolve_size
+from gemma3n.matformer import NestedSize, ffn_borders, named_sizes, resolve_size
 from gemma3n.placement import Ple, block_bytes
 from gemma3n.readable import bytes_text
+from gemma3n.rounded import GROUP, fits_int4
 
-BYTES_PER_WEIGHT = {"float32": 4, "bfloat16": 2}
+# Of the decoder's activations, KV cache and small weights, and of the towers, by precision: what is
+# rounded computes in float32 on a CPU.
+BYTES_PER_VALUE = {"float32": 4, "bfloat16": 2, "int8": 4, "int4": 4}
+BYTES_PER_WEIGHT = {"float32": 4, "bfloat16": 2, "int8": 2, "int4": 2}
+_ROUNDED = ("int8", "int4")
+# Names of the decoder's linear maps that are rounded; `gemma3n.linear.Linear.rounds` says why.
+_MAP = re.compile(
+    r"text\..*(_proj|per_layer_input_gate|per_layer_(model_)?projection|"
+    r"altup_(unembed_)?projections\.\d+)\.weight"
+)
+_EMBEDDING = "text.embed_tokens.weight"
 GB = 1e9
 
 
@@ -51,6 +64,7 @@ def plan_memory(
     ple: str | Ple = "mmap",
     context: int = 4096,
     batch: int = 1,
+    pack: bool = False,
 ) -> MemoryPlan:
     """Plan a load without reading a weight.
 
@@ -59,11 +73,12 @@ def plan_memory(
             was opened.
         nested: size, by name or itself.
         parts: of text, vision, audio.
-        precision: float32 or bfloat16, of weights and KV cache; the PLE table keeps its own.
+        precision: float32, bfloat16, int8 or int4; the PLE table keeps its own.
         ple: mmap (the table stays on disk) or resident (in host memory); a `Ple` says in how many
             bits, too.
         context: tokens a row may reach, for the KV cache.
         batch: rows at once, for the KV cache.
+        pack: linear maps are packed copies, so that of the embedding only rows are mapped.
 
     Raises:
         SettingsError: no such checkpoint, size, part or precision.
@@ -71,7 +86,7 @@ def plan_memory(
     if not isinstance(folder, Checkpoint):
         folder = Checkpoint(folder, parts, bring=False)
     placed = Ple(ple) if isinstance(ple, str) else ple
-    return _plan(folder, nested, parts, precision, placed, context, batch)
+    return _plan(folder, nested, parts, precision, placed, context, batch, pack)
 
 
 def largest_within(
@@ -104,6 +119,16 @@ def largest_within(
     return resolve_size(max(fitting, key=needs.__getitem__), checkpoint.config)
 
 
+def available_bytes() -> int | None:
+    """Memory that a process may take now without others being pushed out; None if unknown."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:  # only Linux has it
+        return None
+    found = dict(line.split(":", 1) for line in lines)
+    return int(found["MemAvailable"].split()[0]) * 1024
+
+
 def kv_cache_bytes(
     text: TextConfig, size: NestedSize, context: int, batch: int, bytes_per_value: int
 ) -> int:
@@ -121,6 +146,7 @@ def _plan(
     ple: Ple,
     context: int,
     batch: int,
+    pack: bool = False,
 ) -> MemoryPlan:
     if precision not in BYTES_PER_WEIGHT:
         raise SettingsError(f"precision='{precision}'; a plan knows {', '.join(BYTES_PER_WEIGHT)}.")
@@ -137,10 +163,16 @@ def _plan(
     if "text" in parts:
         table = checkpoint.entries.get(PLE_TABLE)
         share = len(size.layers(text)) / text.num_hidden_layers
-        embedding = checkpoint.entries.get("text.embed_tokens.weight")
+        embedding = checkpoint.entries.get(_EMBEDDING)
         head = embedding.elements if embedding else 0
-        weights("text layers", _text_elements(checkpoint, size) - head)
-        weights("text embedding, also the output head", head)
+        items.append(_layers(checkpoint, size, precision, pack))
+        if embedding and (pack or precision in _ROUNDED):
+            items.append(Item("text embedding, by rows", "disk", head, embedding.bytes))
+            rows, columns = embedding.shape
+            private = _map_bytes(rows, columns, "int8") if precision in _ROUNDED else head * width
+            items.append(Item("output head, the same weights", "device", 0, private))
+        else:
+            weights("text embedding, also the output head", head)
         if table:
             tier = "host" if ple.placement == "resident" else "disk"
             kept = round(table.elements * share)
@@ -157,7 +189,7 @@ def _plan(
             if "text" not in parts:
                 weights(f"{tower} embedder", _elements(checkpoint, f"embed_{tower}"))
     if "text" in parts and batch:
-        cache = kv_cache_bytes(text, size, context, batch, width)
+        cache = kv_cache_bytes(text, size, context, batch, BYTES_PER_VALUE[precision])
         items.append(Item(f"KV cache, {batch} rows of {context} tokens", "device", 0, cache))
     return MemoryPlan(size.name or str(nested), items)
 
@@ -166,12 +198,30 @@ def _elements(checkpoint: Checkpoint, prefix: str) -> int:
     return sum(entry.elements for entry in checkpoint.part(prefix).values())
 
 
-def _text_elements(checkpoint: Checkpoint, size: NestedSize) -> int:
-    """Weights of the text part that are loaded at `size`, the PLE table aside."""
-    text, total = checkpoint.config.text, 0
+def _layers(checkpoint: Checkpoint, size: NestedSize, precision: str, pack: bool) -> Item:
+    """The text part that is loaded at `size`, the two tables aside."""
+    text, parameters, total = checkpoint.config.text, 0, 0
+    borders = ffn_borders(checkpoint.config, size)
     for name, entry in checkpoint.part("text").items():
         kept = cut(name, size, text)
-        if name == PLE_TABLE or kept is None or is_unused_kv(name, text):
+        if name in (PLE_TABLE, _EMBEDDING) or kept is None or is_unused_kv(name, text):
             continue
-        total += math.prod(kept.shape(entry.shape, text.hidden_size_per_layer_input))
-    return total
+        shape = kept.shape(entry.shape, text.hidden_size_per_layer_input)
+        parameters += math.prod(shape)
+        if precision in _ROUNDED and _MAP.fullmatch(name):
+            ends = [shape[1]]
+            if name.endswith("down_proj.weight"):  # it is in blocks of columns
+                ends = borders[int(name.split(".")[2])]
+            blocks = (stop - start for start, stop in pairwise([0, *ends]))
+            total += sum(_map_bytes(shape[0], columns, precision, pack) for columns in blocks)
+        else:
+            total += math.prod(shape) * BYTES_PER_VALUE[precision]
+    return Item("text layers", "device", parameters, total)
+
+
+def _map_bytes(rows: int, columns: int, precision: str, copy: bool = False) -> int:
+    """Bytes of a rounded linear map; int4 may have an int8 copy beside it."""
+    int8 = rows * columns + rows * 4
+    if precision == "int8" or not fits_int4(columns):
+        return int8
+    return rows * columns // 2 + rows * columns // GROUP * 4 + copy * int8

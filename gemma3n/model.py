@@ -11,6 +11,7 @@ from gemma3n.audio.conformer import Conformer
 from gemma3n.audio.mel import tokens_for
 from gemma3n.chat import Mark, Turn, parse_template
 from gemma3n.checkpoint import Checkpoint
+from gemma3n.device import Formats
 from gemma3n.errors import InputError, SettingsError
 from gemma3n.fuse import image_sequence, with_hard_rows, with_soft_tokens
 from gemma3n.generate import Completion, Generation, Prompt, complete
@@ -35,7 +36,8 @@ class Gemma3n:
         size: the nested size that is loaded.
         parts: what may be used of text, vision and audio.
         device: where the weights are.
-        dtype: of weights and activations.
+        dtype: of activations.
+        formats: of weights and activations, part by part.
     """
 
     def __init__(
@@ -43,19 +45,20 @@ class Gemma3n:
         checkpoint: Checkpoint,
         size: NestedSize,
         parts: Collection[str],
-        target: Target,
+        device: torch.device,
+        formats: Formats,
         ple: Ple,
     ) -> None:
         self.checkpoint, self.config = checkpoint, checkpoint.config
-        self.size, self.parts, self.target = size, tuple(parts), target
-        self.device, self.dtype = target.device, target.dtype
-        self.towers = Towers(checkpoint, self.parts, target)
+        self.size, self.parts = size, tuple(parts)
+        self.device, self.dtype, self.formats = device, formats.text, formats
+        self.towers = Towers(checkpoint, self.parts, Target(device, formats.towers))
         self._running: dict[NestedSize, Running] = {}
         self._text: Decoder | None = None
         self._text_took: Loaded | None = None
         if "text" in parts:
             began = time.perf_counter()
-            self._text = load_decoder(checkpoint, size, target, ple)
+            self._text = load_decoder(checkpoint, size, device, formats, ple)
             self._text_took = Loaded.since(began, self._text)
 
     @property
@@ -128,7 +131,7 @@ class Gemma3n:
         Returns:
             Features [batch, tokens, width] and their mask, True = real.
         """
-        mels = mels.to(self.device, self.dtype)
+        mels = mels.to(self.device, self.formats.towers)
         lengths = None if lengths is None else lengths.to(self.device)
         return self.audio(mels, mask.to(self.device), lengths)
 
@@ -151,9 +154,10 @@ class Gemma3n:
                 f"pixels have shape {list(pixels.shape)}; accepted is [n, 3, size, size] with size "
                 f"{', '.join(map(str, RESOLUTIONS))}. Make them with gemma3n.image_pixels."
             )
-        scaled = pixels.to(self.device).to(self.dtype)
+        dtype = self.formats.towers
+        scaled = pixels.to(self.device).to(dtype)
         if pixels.dtype == torch.uint8:
-            scaled = (pixels.to(self.device).float() / 255).to(self.dtype)
+            scaled = (pixels.to(self.device).float() / 255).to(dtype)
         return self.vision(scaled)
 
     @torch.inference_mode()

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from gemma3n.checkpoint import PLE_TABLE, Checkpoint, cut, is_unused_kv
+from gemma3n.device import Formats
 from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize
 from gemma3n.placement import Ple
+from gemma3n.routing import HEAD, set_routes
 from gemma3n.tables import ple_table
 from gemma3n.text.decoder import Decoder
 
@@ -66,13 +68,16 @@ def load_module(
     return module
 
 
-def load_decoder(checkpoint: Checkpoint, size: NestedSize, target: Target, ple: Ple) -> Decoder:
+def load_decoder(
+    checkpoint: Checkpoint, size: NestedSize, device: torch.device, formats: Formats, ple: Ple
+) -> Decoder:
     """The text decoder at one nested size: views of the prefixes and layers that it keeps.
 
     Args:
         checkpoint: to load from.
         size: what to hold; smaller sizes can run on it later.
-        target: device and dtype of the parameters; the PLE table keeps its own.
+        device: of the parameters; the PLE table keeps its own.
+        formats: of weights and activations.
         ple: where the PLE table is.
 
     Raises:
@@ -101,10 +106,17 @@ def load_decoder(checkpoint: Checkpoint, size: NestedSize, target: Target, ple: 
         have[name] = prefix_only.shape(entry.shape, width)
         views[name] = tuple(slice(n) for n in have[name])
     _compare(checkpoint, {**wanted, PLE_TABLE: table_shape}, have)
-    tensors = {name: target(checkpoint.tensor(name)[views[name]]) for name in wanted}
+    target = Target(device, formats.text)
+    set_routes(decoder, checkpoint, size, formats, device)
+    tensors = {
+        name: target(checkpoint.tensor(name)[views[name]])
+        for name in (f"text.{key}" for key in decoder.state_dict())
+    }
+    if decoder.embed_tokens.route is not None:  # then it only looks up rows
+        tensors[HEAD] = checkpoint.tensor(HEAD).to(device)
     _assign(decoder, "text", tensors)
-    decoder.table = ple_table(checkpoint, size, ple, target.device)
-    _log("text", decoder, target, began)
+    decoder.table = ple_table(checkpoint, size, ple, device)
+    _log("text", decoder, target, began, formats)
     return decoder
 
 
@@ -168,14 +180,25 @@ def _some(checkpoint: Checkpoint, names: Collection[str]) -> str:
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more tensors"
 
 
-def _log(prefix: str, module: nn.Module, target: Target, began: float) -> None:
+def _log(
+    prefix: str,
+    module: nn.Module,
+    target: Target,
+    began: float,
+    formats: Formats | None = None,
+) -> None:
     parameters = list(module.parameters())
+    routes = [r for m in module.modules() if (r := getattr(m, "route", None)) is not None]
+    kind = str(target.dtype).removeprefix("torch.")
+    if formats is not None and routes:
+        kind = f"{'packed ' * formats.pack}{formats.weights.value}"
     logger.info(
         "loaded %s: %.1f M parameters, %.1f MB as %s on %s, %.2f s",
         prefix,
         sum(p.numel() for p in parameters) / 1e6,
-        sum(p.numel() * p.element_size() for p in parameters) / 1e6,
-        str(target.dtype).removeprefix("torch."),
+        sum(held.bytes for held in routes) / 1e6
+        + sum(p.numel() * p.element_size() for p in parameters) / 1e6,
+        kind,
         target.device,
         time.perf_counter() - began,
     )

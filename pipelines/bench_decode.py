@@ -49,6 +49,7 @@ def bench_decode(job: BenchJob) -> Bench:
         "nested": asdict(size),
         "budget_gb": job.nested.budget_gb,
         "precision": job.precision.value,
+        "pack": job.pack.value,
         "ple": asdict(job.ple.anywhere().load),
         "prompt_tokens": job.prompt_tokens,
         "new_tokens": job.new_tokens,
@@ -83,6 +84,7 @@ def measure(wanted: Mapping[str, Any]) -> dict[str, Any]:
         budget_gb=wanted["budget_gb"],
         parts=["text"],
         precision=wanted["precision"],
+        pack=wanted["pack"],
         device="cpu",
         ple=placed,
     )
@@ -98,10 +100,11 @@ def measure(wanted: Mapping[str, Any]) -> dict[str, Any]:
         wanted["folder"],
         model.size,
         ["text"],
-        str(model.dtype).removeprefix("torch."),
+        model.formats.weights.value,
         placed,
         context=wanted["prompt_tokens"] + wanted["new_tokens"],
         batch=1,
+        pack=model.formats.pack,
     )
     core = plan.tier("device") + plan.tier("host")
     return {

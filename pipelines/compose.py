@@ -128,6 +128,8 @@ def _value(key: Key, text: str) -> str:
     if key.kind is str and not QUOTED.fullmatch(text):
         pieces = text.split(",") if key.many else [text]
         text = ",".join(p if QUOTED.fullmatch(p) else typed_text(p) for p in pieces)
+    if text in key.choices:
+        text = typed_text(text)  # Hydra would take the choices true and false for no texts
     return f"[{text}]" if key.many else text
 
 

@@ -174,6 +174,7 @@ def _path_job(job: EvaluateJob, task: Task, size: str) -> PathJob:
         fresh=job.fresh,
         retry_failed=job.retry_failed,
         precision=job.precision,
+        pack=job.pack,
         device=job.device,
         nested=NestedSettings(name=size),
         source=_over(base.source, replace(job.source, media=media)),

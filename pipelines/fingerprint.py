@@ -28,7 +28,7 @@ _LEFT_OUT = (
     *("job", "output", "fresh", "retry_failed", "device"),
     *("source.path", "source.recursive", "source.limit"),
 )
-_GROUPS_LEFT_OUT = ("executor", "sink", "ple", "model", "nested", "policy", "precision")
+_GROUPS_LEFT_OUT = ("executor", "sink", "ple", "model", "nested", "policy", "precision", "pack")
 _COMPANIONS = ("config.json", "preprocessor_config.json", "tokenizer.model")
 _SAMPLES, _SAMPLE = 32, 4096  # places in a file of weights that are looked at, and their bytes
 
@@ -64,10 +64,10 @@ def fingerprint(job: PathJob, load: Load) -> dict[str, Any]:
 
 def settled_precision(load: Load) -> str:
     """The precision of a load on this machine, where it may be `auto`."""
-    from gemma3n.device import resolve_device, resolve_precision
+    from gemma3n.device import resolve_device, resolve_formats
 
-    dtype = resolve_precision(load.precision, resolve_device(load.device))
-    return str(dtype).removeprefix("torch.")
+    # Never packed here: that changes no more than the order in which numbers are added.
+    return resolve_formats(load.precision, resolve_device(load.device), pack=False).weights.value
 
 
 def digest(value: Any) -> str:

@@ -53,6 +53,7 @@ def plan(job: PlanJob) -> int:
             ple=replace(job.ple.load, bits=job.ple.bits),  # those of a store are on its disks
             context=context,
             batch=job.batch,
+            pack=bool(job.pack.value),
         )
         for size in job.sizes
     }

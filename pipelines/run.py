@@ -148,6 +148,7 @@ def model_load(job: PathJob) -> Load:
         budget_gb=job.nested.budget_gb,
         parts=tuple(parts),
         precision=job.precision.value,
+        pack=job.pack.value,
         device=job.device.value,
         ple=job.ple.anywhere().load,
     )

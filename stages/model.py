@@ -22,6 +22,7 @@ class Load:
     budget_gb: float | None = None  # the largest named size within it, instead of `nested`
     parts: tuple[str, ...] = ("text", "vision", "audio")
     precision: str = "auto"
+    pack: bool | None = None
     device: str = "auto"
     ple: Ple = field(default_factory=Ple)
 
@@ -47,6 +48,7 @@ def _loaded(load: Load) -> "Gemma3n":
         budget_gb=load.budget_gb,
         parts=list(load.parts),
         precision=load.precision,
+        pack=load.pack,
         device=load.device,
         ple=load.ple,
     )

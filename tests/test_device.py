@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from gemma3n import SettingsError
-from gemma3n.device import resolve_device, resolve_precision
+from gemma3n.choices import Precision
+from gemma3n.device import Formats, resolve_device, resolve_formats, resolve_precision
+from gemma3n.routes import packed
 
 CPU = torch.device("cpu")
 
@@ -44,3 +46,32 @@ def test_without_torchs_private_probe_auto_precision_is_float32(
 ) -> None:
     monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
     assert resolve_precision("auto", CPU) == torch.float32
+
+
+def test_what_is_rounded_is_computed_in_float32_between_products_on_a_cpu() -> None:
+    formats = resolve_formats("int8", CPU)
+    assert formats.weights is Precision.int8
+    assert formats.text == torch.float32
+    assert resolve_formats("float32", CPU) == Formats(
+        Precision.float32, torch.float32, torch.float32
+    )
+
+
+def test_float32_is_packed_only_when_asked_for_and_nothing_else_than_a_cpus_weights() -> None:
+    can = packed.is_available(torch.float32)
+    assert not resolve_formats("float32", CPU).pack
+    assert not can or resolve_formats("float32", CPU, pack=True).pack
+    assert not resolve_formats("bfloat16", CPU, pack=False).pack
+    with pytest.raises(SettingsError, match="pack=true, but bfloat16 cannot be packed on meta"):
+        resolve_formats("bfloat16", torch.device("meta"), pack=True)
+
+
+def test_a_rounded_checkpoint_has_one_precision() -> None:
+    assert resolve_formats("auto", CPU, own=Precision.int4).weights is Precision.int4
+    with pytest.raises(SettingsError, match="precision=float32, but this checkpoint's weights are"):
+        resolve_formats("float32", CPU, own=Precision.int4)
+
+
+def test_rounded_weights_are_not_trained() -> None:
+    with pytest.raises(SettingsError, match="precision=int8 is for finished weights"):
+        resolve_precision("int8", CPU)

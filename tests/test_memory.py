@@ -31,6 +31,31 @@ def test_a_plan_counts_the_weights_that_a_load_holds(
     assert plan.parameters == held + table.numel()
 
 
+@pytest.mark.parametrize("name", ["full", "small"])
+@pytest.mark.parametrize(
+    ("precision", "pack"),
+    [("bfloat16", True), ("int8", False), ("int8", True), ("int4", True)],
+)
+def test_a_plan_counts_packed_and_rounded_copies(name: str, precision: str, pack: bool) -> None:
+    plan = plan_memory("nano", name, ["text"], precision, pack=pack)
+    model = gemma3n.load("nano", name, parts=["text"], precision=precision, pack=pack, device="cpu")
+    head = model.text.embed_tokens
+    routes = [r for m in model.text.modules() if (r := getattr(m, "route", None)) is not None]
+    others = [p for p in model.text.parameters() if p is not head.weight]
+    held = sum(r.bytes for r in routes) + sum(p.numel() * p.element_size() for p in others)
+    planned = {item.what: item for item in plan.items}
+    layers, table = planned["text layers"], planned["text embedding, by rows"]
+    # Rows of dropped layers stay in this one projection, and are whole blocks of it.
+    text = model.config.text
+    dropped = text.num_hidden_layers - len(model.size.layers(text))
+    row = {"bfloat16": 2.0, "int8": 1.0, "int4": 1.625}[precision] * text.hidden_size
+    row += 4 * (precision != "bfloat16")
+    held -= int(dropped * text.hidden_size_per_layer_input * row)
+    assert layers.bytes + planned["output head, the same weights"].bytes == held
+    assert table.bytes == head.weight.numel() * head.weight.element_size()
+    assert table.tier == "disk"
+
+
 def test_a_mapped_table_is_on_disk_and_a_resident_one_in_host_memory(
     checkpoint_folder: Path,
 ) -> None:

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from gemma3n.config import FULL, SLIDING, TextConfig
 from gemma3n.layers import RMSNorm
+from gemma3n.linear import Linear
 from gemma3n.text.cache import CachedRows, Step
 
 KV = tuple[Tensor, Tensor]  # keys, values: each [batch, keys, kv_heads, head_dim]
@@ -23,13 +24,13 @@ class Attention(nn.Module):
         )
         self.layer, self.dim = layer, dim
         self.grouped = heads != kv_heads
-        self.q_proj = nn.Linear(config.hidden_size, heads * dim, bias=False)
+        self.q_proj = Linear(config.hidden_size, heads * dim)
         self.q_norm = RMSNorm(dim, config.rms_norm_eps)
-        self.o_proj = nn.Linear(heads * dim, config.hidden_size, bias=False)
+        self.o_proj = Linear(heads * dim, config.hidden_size)
         # Released files carry K/V weights of KV-sharing layers too; using them would be wrong.
         if config.kv_source(layer) == layer:
-            self.k_proj = nn.Linear(config.hidden_size, kv_heads * dim, bias=False)
-            self.v_proj = nn.Linear(config.hidden_size, kv_heads * dim, bias=False)
+            self.k_proj = Linear(config.hidden_size, kv_heads * dim)
+            self.v_proj = Linear(config.hidden_size, kv_heads * dim)
             self.k_norm = RMSNorm(dim, config.rms_norm_eps)
             self.v_norm = RMSNorm(dim, config.rms_norm_eps, gain=False)
 

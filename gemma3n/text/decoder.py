@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from gemma3n.config import FULL, SLIDING, TextConfig
 from gemma3n.layers import RMSNorm, rounded
+from gemma3n.linear import Linear, TiedEmbedding
 from gemma3n.text.altup import AltUp, close_streams, open_streams
 from gemma3n.text.attention import (
     KV,
@@ -44,8 +45,8 @@ class DecoderLayer(nn.Module):
         self.post_attention_layernorm = RMSNorm(hidden, eps)
         self.pre_feedforward_layernorm = RMSNorm(hidden, eps)
         self.post_feedforward_layernorm = RMSNorm(hidden, eps)
-        self.per_layer_input_gate = nn.Linear(hidden, ple, bias=False)
-        self.per_layer_projection = nn.Linear(ple, hidden, bias=False)
+        self.per_layer_input_gate = Linear(hidden, ple)
+        self.per_layer_projection = Linear(ple, hidden)
         self.post_per_layer_input_norm = RMSNorm(hidden, eps)
 
     def attend(self, streams: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,17 +123,11 @@ class Decoder(nn.Module):
             config.rms_norm_eps,
         )
         others = range(config.altup_num_inputs - 1)
-        self.embed_tokens = nn.Embedding(config.vocab_size, hidden)
-        self.per_layer_model_projection = nn.Linear(
-            hidden, config.num_hidden_layers * ple, bias=False
-        )
+        self.embed_tokens = TiedEmbedding(config.vocab_size, hidden)
+        self.per_layer_model_projection = Linear(hidden, config.num_hidden_layers * ple)
         self.per_layer_projection_norm = RMSNorm(ple, eps)
-        self.altup_projections = nn.ModuleList(
-            nn.Linear(hidden, hidden, bias=False) for _ in others
-        )
-        self.altup_unembed_projections = nn.ModuleList(
-            nn.Linear(hidden, hidden, bias=False) for _ in others
-        )
+        self.altup_projections = nn.ModuleList(Linear(hidden, hidden) for _ in others)
+        self.altup_unembed_projections = nn.ModuleList(Linear(hidden, hidden) for _ in others)
         kept = dict(enumerate(config.intermediate_size)) if widths is None else widths
         self.layers = nn.ModuleDict({str(i): DecoderLayer(config, i, w) for i, w in kept.items()})
         self.norm = RMSNorm(hidden, eps)
@@ -148,8 +143,10 @@ class Decoder(nn.Module):
 
     def embed(self, token_ids: Tensor) -> Tensor:
         """Scaled text embeddings of int64 [batch, seq]: [batch, seq, hidden]."""
-        scale = rounded(math.sqrt(self.config.hidden_size), self.embed_tokens.weight.dtype)
-        return self.embed_tokens(token_ids) * scale
+        # Of activations, as the gains are; the table may be left as its file has it.
+        dtype = cast(Tensor, self.norm.weight).dtype
+        scale = rounded(math.sqrt(self.config.hidden_size), dtype)
+        return self.embed_tokens(token_ids).to(dtype) * scale
 
     def per_layer_inputs(
         self, token_ids: Tensor, embeddings: Tensor, layers: Sequence[int]
@@ -245,7 +242,7 @@ class Decoder(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states [..., hidden] -> logits [..., vocab], softly capped."""
-        logits = F.linear(hidden, self.embed_tokens.weight)
+        logits = self.embed_tokens.project(hidden)
         cap = self.config.final_logit_softcapping
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
@@ -258,12 +255,9 @@ class Decoder(nn.Module):
 
     def _project_context(self, embeddings: Tensor, layers: Sequence[int]) -> Tensor:
         """[batch, seq, hidden] -> [batch, seq, layers * ple], the rows of kept layers only."""
-        ple, weight = (
-            self.config.hidden_size_per_layer_input,
-            self.per_layer_model_projection.weight,
-        )
+        ple = self.config.hidden_size_per_layer_input
         runs = [
-            F.linear(embeddings, weight[run.start * ple : run.stop * ple])
+            self.per_layer_model_projection(embeddings, range(run.start * ple, run.stop * ple))
             for run in consecutive(layers)
         ]
         return runs[0] if len(runs) == 1 else torch.cat(runs, -1)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gemma3n.layers import rounded
+from gemma3n.linear import Linear
 
 
 class FeedForward(nn.Module):
@@ -22,9 +23,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, hidden: int, width: int, sparsity: float = 0.0) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(hidden, width, bias=False)
-        self.up_proj = nn.Linear(hidden, width, bias=False)
-        self.down_proj = nn.Linear(width, hidden, bias=False)
+        self.gate_proj = Linear(hidden, width)
+        self.up_proj = Linear(hidden, width)
+        self.down_proj = Linear(width, hidden)
         self.cutoff = NormalDist().inv_cdf(sparsity) if sparsity > 0 else None
 
     def forward(self, x: Tensor, width: int | None = None) -> Tensor:
@@ -47,12 +48,13 @@ class FeedForward(nn.Module):
                 f"width={width}, but this layer holds 1 to {full} FFN units. "
                 "Load a larger nested size, or pick one that fits."
             )
-        gate = F.linear(x, self.gate_proj.weight[:width])  # [batch, seq, width]
-        up = F.linear(x, self.up_proj.weight[:width])  # [batch, seq, width]
+        used = range(width)
+        gate = self.gate_proj(x, used)  # [batch, seq, width]
+        up = self.up_proj(x, used)  # [batch, seq, width]
         if self.cutoff is not None:
             gate = shifted_top(gate, self.cutoff)
-        # down_proj reads the same prefix, so what was cut contributes exactly zero.
-        return F.linear(F.gelu(gate, approximate="tanh") * up, self.down_proj.weight[:, :width])
+        # down_proj reads as many columns, so what was cut contributes exactly zero.
+        return self.down_proj(F.gelu(gate, approximate="tanh") * up)
 
 
 def shifted_top(gate: Tensor, cutoff: float) -> Tensor:

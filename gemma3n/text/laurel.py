@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from gemma3n.config import TextConfig
 from gemma3n.layers import RMSNorm
+from gemma3n.linear import Linear
 
 
 class Laurel(nn.Module):
@@ -11,8 +12,9 @@ class Laurel(nn.Module):
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
-        self.linear_left = nn.Linear(config.hidden_size, config.laurel_rank, bias=False)
-        self.linear_right = nn.Linear(config.laurel_rank, config.hidden_size, bias=False)
+        # Less than a hundredth of the weights: what rounding them saved is not worth its error.
+        self.linear_left = Linear(config.hidden_size, config.laurel_rank, rounds=False)
+        self.linear_right = Linear(config.laurel_rank, config.hidden_size, rounds=False)
         self.post_laurel_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:

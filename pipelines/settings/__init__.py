@@ -4,7 +4,7 @@ No torch, no Ray, no Hydra here: help, config errors and the path check read onl
 the settings of the stages.
 """
 
-from gemma3n.choices import FLOAT16, NO_FLOAT16, Device, Precision
+from gemma3n.choices import FLOAT16, NO_FLOAT16, Device, Pack, Precision
 from pipelines.settings.doctor import DoctorJob
 from pipelines.settings.executor import (
     ExecutorKind,
@@ -60,6 +60,7 @@ __all__ = [
     "ModelSettings",
     "NestedSettings",
     "Normaliser",
+    "Pack",
     "Part",
     "PathJob",
     "PlanJob",

@@ -5,7 +5,7 @@ from enum import Enum
 
 from omegaconf import MISSING
 
-from gemma3n.choices import Device, Precision
+from gemma3n.choices import Device, Pack, Precision
 from gemma3n.errors import SettingsError
 from pipelines.settings.executor import ExecutorSettings
 from pipelines.settings.model import (
@@ -35,7 +35,14 @@ class SourceJob:
     fresh: bool = setting(False, "begin anew, and delete what runs left in the folder")
     retry_failed: bool = setting(True, "rows that failed are tried again when a run goes on")
     precision: Precision = setting(
-        Precision.auto, "auto: bfloat16 where the machine is fast at it, else float32"
+        Precision.auto,
+        "auto: bfloat16 where the machine is fast at it, else float32; int8, int4: the text "
+        "decoder's weights are rounded, for speed and memory",
+    )
+    pack: Pack = setting(
+        Pack["auto"],
+        "true: copies of the decoder's weights in the layout that a CPU multiplies fastest with; "
+        "false: left in their files, small and shared by processes; auto: true where it helps",
     )
     device: Device = setting(
         Device.auto, "auto: cuda, then mps, then cpu, the first that this machine has"
@@ -137,6 +144,7 @@ class PlanJob:
     precision: Precision = setting(
         Precision.auto, "number format of weights and KV cache; auto counts as bfloat16"
     )
+    pack: Pack = setting(Pack["auto"], "whether weights are packed copies; auto counts as false")
     ple: PleSettings = field(default_factory=PleSettings)
     context: int | None = setting(
         None, "tokens a row may reach, prompt and answer; by default 4096, or all there are"
@@ -184,6 +192,7 @@ class BenchJob:
     model: ModelSettings = field(default_factory=ModelSettings)
     nested: NestedSettings = field(default_factory=NestedSettings)
     precision: Precision = setting(Precision.auto, "number format of the weights when loaded")
+    pack: Pack = setting(Pack["auto"], "whether they are packed copies; auto: where it helps")
     ple: PleSettings = field(default_factory=PleSettings)
     prompt_tokens: int = setting(16, "random tokens of the prompt")
     new_tokens: int = setting(64, "tokens to generate")

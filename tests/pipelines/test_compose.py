@@ -303,13 +303,22 @@ def test_a_wrong_type_is_answered_with_the_right_one() -> None:
 
 def test_a_wrong_choice_is_answered_with_the_choices_and_the_nearest() -> None:
     assert refusal("model=m", "precision=bf16") == (
-        "precision=bf16, but it takes one of auto, float32, bfloat16. "
+        "precision=bf16, but it takes one of auto, float32, bfloat16, int8, int4. "
         "Did you mean precision=bfloat16?"
     )
     assert "one of auto, 256, 512, 768" in refusal("model=m", "resize.resolution=300")
     assert "each one of txt, srt, vtt, jsonl, csv, parquet" in refusal(
         "model=m", "sink.formats=[txt,doc]"
     )
+
+
+@pytest.mark.parametrize(("word", "value"), [("auto", None), ("true", True), ("false", False)])
+def test_choices_may_be_words_of_yaml(tmp_path: Path, word: str, value: bool | None) -> None:
+    job = settings_of("model=m", f"pack={word}")
+    assert job.pack.value is value
+    (tmp_path / "config.yaml").write_text(compose.to_yaml(job))
+    run = compose.read_run(JOB, compose.compose(JOB), tmp_path)
+    assert compose.to_settings(JOB, compose.compose(JOB, run=run)).pack is job.pack
 
 
 def test_float16_is_refused_with_the_reason() -> None:

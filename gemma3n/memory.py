@@ -178,8 +178,8 @@ def _plan(
             kept = round(table.elements * share)
             size_bytes = round(table.bytes * share)
             if ple.bits < 16:
-                width = text.hidden_size_per_layer_input
-                size_bytes = kept // width * block_bytes(width, ple.bits)
+                columns = text.hidden_size_per_layer_input
+                size_bytes = kept // columns * block_bytes(columns, ple.bits)
             items.append(Item("PLE table", tier, kept, size_bytes))
         for tower in ("vision", "audio"):
             weights(f"{tower} embedder", _elements(checkpoint, f"embed_{tower}"))

@@ -8,6 +8,7 @@ from gemma3n import NestedSize, SettingsError
 from gemma3n.checkpoint import Checkpoint
 from gemma3n.config import TextConfig
 from gemma3n.memory import kv_cache_bytes, largest_within, plan_memory
+from gemma3n.placement import Ple
 
 
 @pytest.mark.parametrize("name", ["e2b", "mix", "irregular"])
@@ -111,3 +112,11 @@ def test_a_plan_refuses_what_it_does_not_know(checkpoint_folder: Path) -> None:
         plan_memory(checkpoint_folder, precision="int3")
     with pytest.raises(SettingsError, match=r"parts=\['video'\]"):
         plan_memory(checkpoint_folder, parts=["video"])
+
+
+def test_rounded_rows_change_the_plan_of_their_table_alone(checkpoint_folder: Path) -> None:
+    plain = plan_memory(checkpoint_folder).items
+    rounded = plan_memory(checkpoint_folder, ple=Ple(bits=8)).items
+    others = [item for item in rounded if item.what != "PLE table"]
+    assert others == [item for item in plain if item.what != "PLE table"]
+    assert len(others) == len(plain) - 1

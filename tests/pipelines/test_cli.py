@@ -185,7 +185,7 @@ def test_a_file_named_like_a_setting_is_warned_of(
         ([*WORDS, "-o", "a", "output=b"], "-o a and output= are both given."),
         (["plan", "model=m", "-o", "a"], "'-o a': plan has no setting output."),
         ([*WORDS, "job=caption"], "transcribe has no setting job."),
-        ([*WORDS, "policy=single"], "transcribe has no setting policy."),
+        ([*WORDS, "launcher=basic"], "transcribe has no setting launcher."),
         ([*WORDS, "resize.resolution=256"], "transcribe has no stage resize on its path ["),
         ([*WORDS, "path=[read,mel,write]", "decode=sampling"], "has no stage decode on its path"),
         (["train", "init=m", "train=[a]", "-o", "/proc/x"], "'/proc/x' cannot be written"),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gemma3n.errors import InputError, SettingsError
     from gemma3n.loading import load
     from gemma3n.model import Gemma3n
+    from gemma3n.quantize import quantize_checkpoint
     from gemma3n.slicing import slice_checkpoint
     from gemma3n.vision.pixels import image_pixels
 
@@ -27,6 +28,7 @@ __all__ = [
     "image_pixels",
     "load",
     "log_mel",
+    "quantize_checkpoint",
     "slice_checkpoint",
 ]
 
@@ -39,6 +41,7 @@ _HOMES = {
     "image_pixels": "gemma3n.vision.pixels",
     "load": "gemma3n.loading",
     "log_mel": "gemma3n.audio.mel",
+    "quantize_checkpoint": "gemma3n.quantize",
     "slice_checkpoint": "gemma3n.slicing",
 }
 

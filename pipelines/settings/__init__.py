@@ -17,6 +17,7 @@ from pipelines.settings.jobs import (
     Measured,
     PathJob,
     PlanJob,
+    QuantizeJob,
     SliceJob,
     SourceJob,
     Task,
@@ -61,6 +62,7 @@ __all__ = [
     "PoolSettings",
     "PoolsSettings",
     "Precision",
+    "QuantizeJob",
     "RateSettings",
     "SliceJob",
     "SourceJob",
@@ -79,6 +81,7 @@ SCHEMAS: dict[str, type] = {
     "evaluate_job": EvaluateJob,
     "plan_job": PlanJob,
     "slice_job": SliceJob,
+    "quantize_job": QuantizeJob,
     "bench_job": BenchJob,
 }
 

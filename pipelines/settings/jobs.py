@@ -108,10 +108,22 @@ class SliceJob:
     output: str = setting(MISSING, "folder to write; must not exist, or be empty")
 
 
+@dataclass
+class QuantizeJob:
+    """A checkpoint with int8 or int4 weights, made of another."""
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    precision: Precision = setting(
+        MISSING, "int8: one scale a row; int4: one for each 32 weights of a row, the head int8"
+    )
+    output: str = setting(MISSING, "folder to write; must not exist, or be empty")
+
+
 class Measured(Enum):
     """What a bench measures."""
 
     decode = "decode"
+    linear = "linear"
     read = "read"
     resize = "resize"
 
@@ -122,7 +134,8 @@ class BenchJob:
 
     what: Measured = setting(
         Measured.decode,
-        "decode: a checkpoint's load and text; read: wav files to mel; resize: pictures to pixels",
+        "decode: a checkpoint's load and text; linear: products with weights of every format; "
+        "read: wav files to mel; resize: pictures to pixels",
     )
     model: ModelSettings = field(default_factory=ModelSettings)
     nested: NestedSettings = field(default_factory=NestedSettings)
@@ -131,6 +144,10 @@ class BenchJob:
     ple: PleSettings = field(default_factory=PleSettings)
     prompt_tokens: int = setting(16, "random tokens of the prompt")
     new_tokens: int = setting(64, "tokens to generate")
+    rows: list[int] = setting([1, 8, 32, 256], "of linear: rows multiplied at once")
+    megabytes: int = setting(
+        600, "of linear: weights of each format, more than the processor's cache holds"
+    )
     files: int = setting(64, "clips of read, pictures of resize")
     repeat: int = setting(3, "runs; of decode each in a process of its own")
     json: bool = setting(False, "print JSON instead of a table")

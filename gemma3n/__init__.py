@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gemma3n.loading import load
     from gemma3n.model import Gemma3n
     from gemma3n.offload import offload_embeddings
+    from gemma3n.quantize import quantize_checkpoint
     from gemma3n.slicing import slice_checkpoint
     from gemma3n.vision.pixels import image_pixels
 
@@ -33,6 +34,7 @@ __all__ = [
     "load",
     "log_mel",
     "offload_embeddings",
+    "quantize_checkpoint",
     "slice_checkpoint",
 ]
 
@@ -46,6 +48,7 @@ _HOMES = {
     "load": "gemma3n.loading",
     "log_mel": "gemma3n.audio.mel",
     "offload_embeddings": "gemma3n.offload",
+    "quantize_checkpoint": "gemma3n.quantize",
     "slice_checkpoint": "gemma3n.slicing",
 }
 

@@ -15,9 +15,11 @@ from gemma3n.model import Gemma3n
 from gemma3n.named import checkpoint_folder, pinned
 from gemma3n.placement import Ple
 from gemma3n.readable import bytes_text
+from gemma3n.rounded import rounded
 
 logger = logging.getLogger(__name__)
 
+_CACHED = 32_000_000  # bytes of weights that stay in a processor's cache: plain products are faster
 _SHARE = 0.8  # of the free memory, what packed copies may take
 
 
@@ -44,7 +46,7 @@ def load(
         budget_gb: instead of `nested`: the largest named size whose weights fit in so many GB.
         parts: of "text", "vision", "audio": all that the checkpoint has, by default.
         precision: "auto", "float32" or "bfloat16"; "int8" or "int4" round the text decoder's linear
-            maps.
+            maps, unless the checkpoint's are: then it is "auto" or the same.
         pack: true makes copies of those maps in the layout that a CPU multiplies fastest with,
             false leaves them mapped as far as they can be; None packs bfloat16, int8 and int4
             where this machine can.
@@ -62,12 +64,13 @@ def load(
     """
     ple = Ple(ple) if isinstance(ple, str) else ple
     where = resolve_device(device)
-    formats = resolve_formats(precision, where, pack)
     if budget_gb is not None and nested not in ("full", FULL_SIZE):
         raise SettingsError(
             f"nested={nested!r} and budget_gb={budget_gb:g} both choose a size. Give one of them."
         )
     folder = pinned(folder)
+    own = rounded(Config.from_folder(checkpoint_folder(folder)))
+    formats = resolve_formats(precision, where, pack, own.weights if own else None)
     chosen = _chosen_parts(checkpoint_folder(folder), parts)
     checkpoint = Checkpoint(folder, chosen)
     if budget_gb is not None:
@@ -75,14 +78,16 @@ def load(
         logger.info("%.2f GB: nested=%s is the largest that fits", budget_gb, nested.name)
     size = resolve_size(nested, checkpoint.config)
     if pack is None and formats.pack and "text" in chosen:
-        formats = _packed_if_it_fits(checkpoint, size, formats)
+        formats = _packed_if_it_pays(checkpoint, size, formats)
     return Gemma3n(checkpoint, size, chosen, where, formats, ple)
 
 
-def _packed_if_it_fits(checkpoint: Checkpoint, size: NestedSize, formats: Formats) -> Formats:
-    """The formats, without packing where the copies would not fit beside what else is running."""
+def _packed_if_it_pays(checkpoint: Checkpoint, size: NestedSize, formats: Formats) -> Formats:
+    """The formats, without packing where it gains nothing or the copies would not fit."""
     plan = plan_memory(checkpoint.folder, size, ["text"], formats.weights.value, batch=0, pack=True)
     needed, room = plan.tier("device"), available_bytes()
+    if needed < _CACHED:
+        return replace(formats, pack=False)
     if room is None or needed <= room * _SHARE:
         return formats
     logger.warning(

@@ -1,7 +1,6 @@
 """What a load needs, tier by tier, from the files' headers alone."""
 
 import math
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,19 +12,13 @@ from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize, ffn_borders, named_sizes, resolve_size
 from gemma3n.placement import Ple, block_bytes
 from gemma3n.readable import bytes_text
-from gemma3n.rounded import GROUP, fits_int4
+from gemma3n.rounded import EMBEDDING, GROUP, fits_int4, is_map, is_scale, rounded, shape_of
 
 # Of the decoder's activations, KV cache and small weights, and of the towers, by precision: what is
 # rounded computes in float32 on a CPU.
 BYTES_PER_VALUE = {"float32": 4, "bfloat16": 2, "int8": 4, "int4": 4}
 BYTES_PER_WEIGHT = {"float32": 4, "bfloat16": 2, "int8": 2, "int4": 2}
 _ROUNDED = ("int8", "int4")
-# Names of the decoder's linear maps that are rounded; `gemma3n.linear.Linear.rounds` says why.
-_MAP = re.compile(
-    r"text\..*(_proj|per_layer_input_gate|per_layer_(model_)?projection|"
-    r"altup_(unembed_)?projections\.\d+)\.weight"
-)
-_EMBEDDING = "text.embed_tokens.weight"
 GB = 1e9
 
 
@@ -150,6 +143,8 @@ def _plan(
 ) -> MemoryPlan:
     if precision not in BYTES_PER_WEIGHT:
         raise SettingsError(f"precision='{precision}'; a plan knows {', '.join(BYTES_PER_WEIGHT)}.")
+    if own := rounded(checkpoint.config):
+        precision = own.weights.value
     if strange := sorted(set(parts) - set(PARTS)):
         raise SettingsError(f"parts={strange}; accepted are {', '.join(PARTS)}.")
     width, text = BYTES_PER_WEIGHT[precision], checkpoint.config.text
@@ -163,7 +158,7 @@ def _plan(
     if "text" in parts:
         table = checkpoint.entries.get(PLE_TABLE)
         share = len(size.layers(text)) / text.num_hidden_layers
-        embedding = checkpoint.entries.get(_EMBEDDING)
+        embedding = checkpoint.entries.get(EMBEDDING)
         head = embedding.elements if embedding else 0
         items.append(_layers(checkpoint, size, precision, pack))
         if embedding and (pack or precision in _ROUNDED):
@@ -204,11 +199,13 @@ def _layers(checkpoint: Checkpoint, size: NestedSize, precision: str, pack: bool
     borders = ffn_borders(checkpoint.config, size)
     for name, entry in checkpoint.part("text").items():
         kept = cut(name, size, text)
-        if name in (PLE_TABLE, _EMBEDDING) or kept is None or is_unused_kv(name, text):
+        if name in (PLE_TABLE, EMBEDDING) or kept is None or is_unused_kv(name, text):
             continue
-        shape = kept.shape(entry.shape, text.hidden_size_per_layer_input)
+        if is_scale(entry):
+            continue
+        shape = kept.shape(shape_of(entry), text.hidden_size_per_layer_input)
         parameters += math.prod(shape)
-        if precision in _ROUNDED and _MAP.fullmatch(name):
+        if precision in _ROUNDED and is_map(name):
             ends = [shape[1]]
             if name.endswith("down_proj.weight"):  # it is in blocks of columns
                 ends = borders[int(name.split(".")[2])]

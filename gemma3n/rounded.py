@@ -17,6 +17,7 @@ and so is the output head, `lm_head.weight`; the embedding beside it stays as it
                             "ffn_ends": [[8192, 16384], ...]}        # one list a layer
 """
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,14 @@ if TYPE_CHECKING:
 GROUP = 32  # inputs that share a scale in int4
 KEY, METHOD, VERSION = "quantization_config", "gemma3n-pipelines", 1
 SCALE, ZERO = "_scale", "_zero"  # what is added to the name of a weight
+EMBEDDING = "text.embed_tokens.weight"
+HEAD = "lm_head.weight"  # ours and as released
 _INT8, _INT4 = "I8", "U8"
+# LAuReL's and AltUp's maps stay as they are: `gemma3n.linear.Linear.rounds`.
+_MAP = re.compile(
+    r"text\..*(_proj|per_layer_input_gate|per_layer_(model_)?projection|"
+    r"altup_(unembed_)?projections\.\d+)\.weight"
+)
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,28 @@ def rounded(config: Config) -> Rounded | None:
             f"{config.text.num_hidden_layers} layers. Make it again with `gemma3n quantize`."
         )
     return Rounded(weights, ends)
+
+
+def refuse_rounded(config: Config, what: str) -> None:
+    """Refuse a rounded checkpoint for what takes floating-point weights.
+
+    Args:
+        config: of the checkpoint.
+        what: cannot be done with it, as in "sliced".
+
+    Raises:
+        SettingsError: it is rounded.
+    """
+    if (own := rounded(config)) is not None:
+        raise SettingsError(
+            f"this checkpoint's weights are {own.weights.value}, and cannot be {what}. Do that "
+            "with the checkpoint that it was made from; quantize comes last."
+        )
+
+
+def is_map(name: str) -> bool:
+    """Whether a tensor (ours) is a linear map of the decoder that is rounded."""
+    return _MAP.fullmatch(name) is not None
 
 
 def description(precision: Precision, ends: list[list[int]]) -> dict[str, Any]:

@@ -5,24 +5,21 @@ needs hardly any memory, into a folder that gets its name only when it is whole.
 """
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from torch import Tensor
 
-from gemma3n import hub
 from gemma3n.checkpoint import Checkpoint, Cut, cut
 from gemma3n.config import Config
-from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize, resolve_size
 from gemma3n.named import checkpoint_folder, pinned
+from gemma3n.new_checkpoint import check_free, new_checkpoint
+from gemma3n.rounded import refuse_rounded
 from gemma3n.save import Output, write_json, write_shards
 
 _PIECE_BYTES = 64_000_000
-_COPIED = ("*.model", "*.json", "*.jinja", "*.txt", "*.md")  # what belongs to a checkpoint
 
 
 def slice_checkpoint(folder: str | Path, nested: str | NestedSize, output: str | Path) -> Path:
@@ -43,32 +40,15 @@ def slice_checkpoint(folder: str | Path, nested: str | NestedSize, output: str |
         >>> slice_checkpoint("gemma-3n-E4B-it", "small", "my-e2b")
     """
     output = Path(output)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise SettingsError(
-            f"output='{output}' exists and is not an empty folder. Choose another name, or "
-            "empty it."
-        )
+    check_free(output)
     name = pinned(folder)
-    size = resolve_size(nested, Config.from_folder(checkpoint_folder(name)))
+    config = Config.from_folder(checkpoint_folder(name))
+    refuse_rounded(config, "sliced")
+    size = resolve_size(nested, config)
     checkpoint = Checkpoint(name)
-    if (repository := hub.repository(name)) is not None:
-        hub.bring_matching(repository, _COPIED)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        beside = TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent)
-    except OSError as error:
-        raise SettingsError(
-            f"output='{output}' cannot be made: {error.strerror}. Choose another folder."
-        ) from error
-    with beside as inside:
-        partial = Path(inside, output.name)  # whose mode is as usual; `inside` is ours alone
-        partial.mkdir()
-        _copy_companions(checkpoint.folder, partial)
+    with new_checkpoint(output, checkpoint.folder, name) as partial:
         write_json(partial / "config.json", sliced_config(checkpoint, size))
         write_shards(partial, list(_outputs(checkpoint, size)))
-        if output.exists():
-            output.rmdir()
-        partial.rename(output)
     return output
 
 
@@ -119,10 +99,3 @@ def _pieces(checkpoint: Checkpoint, name: str, kept: Cut, ple: int) -> Iterator[
         if kept.layers is not None:
             piece = piece.unflatten(1, (-1, ple))[:, list(kept.layers)].flatten(1, 2)
         yield piece[:, : kept.columns] if kept.columns is not None else piece
-
-
-def _copy_companions(source: Path, target: Path) -> None:
-    for pattern in _COPIED:
-        for path in source.glob(pattern):
-            if path.name not in ("config.json", "model.safetensors.index.json"):
-                shutil.copyfile(path, target / path.name)

@@ -14,6 +14,7 @@ from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from gemma3n.fuse import Embedder, image_sequence, with_hard_rows, with_soft_tokens
 from gemma3n.initial import initialise
+from gemma3n.rounded import refuse_rounded
 from gemma3n.save import Output, write_json, write_shards
 from gemma3n.text.altup import AltUp
 from gemma3n.text.decoder import Decoder
@@ -114,7 +115,12 @@ class Trainable(nn.Module):
 
     @torch.no_grad()
     def load(self, checkpoint: Checkpoint) -> None:
-        """Take over all weights of a checkpoint of the same config."""
+        """Take over all weights of a checkpoint of the same config.
+
+        Raises:
+            SettingsError: they are rounded.
+        """
+        refuse_rounded(checkpoint.config, "trained")
         state = {
             name: checkpoint.tensor(PLE_TABLE if name == _TABLE else name)
             for name in self.state_dict()

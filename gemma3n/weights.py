@@ -15,7 +15,8 @@ from gemma3n.device import Formats
 from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize
 from gemma3n.placement import Ple
-from gemma3n.routing import HEAD, set_routes
+from gemma3n.rounded import EMBEDDING, is_scale, shape_of
+from gemma3n.routing import set_routes
 from gemma3n.tables import ple_table
 from gemma3n.text.decoder import Decoder
 
@@ -98,12 +99,14 @@ def load_decoder(
     views: dict[str, tuple[slice, ...]] = {}
     for name, entry in checkpoint.part("text").items():
         kept = cut(name, size, config)
+        if is_scale(entry):
+            continue
         if kept is None or is_unused_kv(name, config):
             logger.debug("%s not loaded: %s", name, "dropped layer" if kept is None else "unused")
             continue
         # Per-layer blocks stay whole: the decoder finds its layers in them by number.
         prefix_only = replace(kept, layers=None)
-        have[name] = prefix_only.shape(entry.shape, width)
+        have[name] = prefix_only.shape(shape_of(entry), width)
         views[name] = tuple(slice(n) for n in have[name])
     _compare(checkpoint, {**wanted, PLE_TABLE: table_shape}, have)
     target = Target(device, formats.text)
@@ -113,7 +116,7 @@ def load_decoder(
         for name in (f"text.{key}" for key in decoder.state_dict())
     }
     if decoder.embed_tokens.route is not None:  # then it only looks up rows
-        tensors[HEAD] = checkpoint.tensor(HEAD).to(device)
+        tensors[EMBEDDING] = checkpoint.tensor(EMBEDDING).to(device)
     _assign(decoder, "text", tensors)
     decoder.table = ple_table(checkpoint, size, ple, device)
     _log("text", decoder, target, began, formats)

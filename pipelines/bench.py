@@ -30,9 +30,11 @@ def bench(job: BenchJob) -> int:
     Raises:
         SettingsError: nothing to measure, or see what measures it.
     """
-    for name in ("prompt_tokens", "new_tokens", "rows", "files", "repeat"):
+    for name in ("prompt_tokens", "new_tokens", "rows", "files", "repeat", "megabytes"):
         if (value := getattr(job, name)) < 1:
             raise SettingsError(f"{name}={value}; at least 1. Leave it out for the default.")
+    if not job.batches or min(job.batches) < 1:
+        raise SettingsError(f"batches={job.batches}; give at least one number, each at least 1.")
     found: Found
     match job.what:
         case Measured.decode:
@@ -51,6 +53,10 @@ def bench(job: BenchJob) -> int:
             from pipelines.bench_tiers import bench_tiers
 
             found = bench_tiers(job)
+        case Measured.linear:
+            from pipelines.bench_linear import bench_linear
+
+            found = bench_linear(job)
         case Measured.read:
             from pipelines.bench_media import bench_read
 

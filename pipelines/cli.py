@@ -137,6 +137,7 @@ def _dispatch(settings: Any, command: str) -> int:
         EvaluateJob,
         PathJob,
         PlanJob,
+        QuantizeJob,
         ReportJob,
         SliceJob,
         TrainJob,
@@ -159,6 +160,10 @@ def _dispatch(settings: Any, command: str) -> int:
             from pipelines.slice import slice_job
 
             return slice_job(settings)
+        case QuantizeJob():
+            from pipelines.quantize import quantize_job
+
+            return quantize_job(settings)
         case BenchJob():
             from pipelines.bench import bench
 

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from gemma3n.checkpoint import bring_weights
+from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from gemma3n.named import checkpoint_folder
+from gemma3n.rounded import rounded
 from pipelines.compose import to_yaml
 from pipelines.flat import flat
 from pipelines.path import unused_groups
@@ -66,8 +68,11 @@ def settled_precision(load: Load) -> str:
     """The precision of a load on this machine, where it may be `auto`."""
     from gemma3n.device import resolve_device, resolve_formats
 
+    own = rounded(Config.from_folder(checkpoint_folder(load.folder)))
     # Never packed here: that changes no more than the order in which numbers are added.
-    return resolve_formats(load.precision, resolve_device(load.device), pack=False).weights.value
+    return resolve_formats(
+        load.precision, resolve_device(load.device), False, own.weights if own else None
+    ).weights.value
 
 
 def digest(value: Any) -> str:

@@ -15,6 +15,7 @@ from gemma3n.choices import Precision
 from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from gemma3n.memory import MemoryPlan, plan_memory
+from gemma3n.rounded import rounded
 from pipelines.exit_code import DONE
 from pipelines.settings import ExecutorKind, PlanJob
 
@@ -43,7 +44,9 @@ def plan(job: PlanJob) -> int:
     context = job.context or min(_CONTEXT, config.text.max_position_embeddings)
     check_context(f"context={context}", context, config)
     # What `auto` is on the machine that will run it is not known here; most have bfloat16.
-    precision = Precision.bfloat16 if job.precision is Precision.auto else job.precision
+    asked = Precision.bfloat16 if job.precision is Precision.auto else job.precision
+    own = rounded(config)
+    precision = asked if own is None else own.weights
     plans = {
         size: plan_memory(
             job.model.path,

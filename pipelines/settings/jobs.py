@@ -163,6 +163,17 @@ class SliceJob:
     output: str = setting(MISSING, "folder to write; must not exist, or be empty")
 
 
+@dataclass
+class QuantizeJob:
+    """A checkpoint with int8 or int4 weights, made of another."""
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    precision: Precision = setting(
+        MISSING, "int8: one scale a row; int4: one for each 32 weights of a row, the head int8"
+    )
+    output: str = setting(MISSING, "folder to write; must not exist, or be empty")
+
+
 class Measured(Enum):
     """What a bench measures."""
 
@@ -170,6 +181,7 @@ class Measured(Enum):
     speculative = "speculative"
     ple = "ple"
     tiers = "tiers"
+    linear = "linear"
     read = "read"
     resize = "resize"
     ray = "ray"
@@ -183,11 +195,11 @@ class BenchJob:
 
     what: Measured = setting(
         Measured.decode,
-        "decode: a checkpoint's load and text; speculative: what drafts gain; "
-        "ple: rows of its per-layer embeddings; tiers: text "
-        "with these in memory and on a cold disk; read: wav files to mel; resize: pictures to "
-        "pixels; ray: clips by executor=ray and in one process; ray_memory: its driver over light "
-        "rows; ray_scale: more and more workers that only sleep",
+        "decode: a checkpoint's load and text; speculative: what drafts gain; linear: "
+        "products with weights of every format; ple: rows of its per-layer embeddings; tiers: "
+        "text with these in memory and on a cold disk; read: wav files to mel; resize: pictures "
+        "to pixels; ray: clips by executor=ray and in one process; ray_memory: its driver over "
+        "light rows; ray_scale: more and more workers that only sleep",
     )
     model: ModelSettings = field(default_factory=ModelSettings)
     nested: NestedSettings = field(default_factory=NestedSettings)
@@ -199,6 +211,10 @@ class BenchJob:
     policy: PolicySettings = field(default_factory=PolicySettings)
     rows: int = setting(
         1, "rows of text at once, of speculative, ple (how they share a row cache) and tiers"
+    )
+    batches: list[int] = setting([1, 8, 32, 256], "of linear: rows multiplied at once")
+    megabytes: int = setting(
+        600, "of linear: weights of each format, more than the processor's cache holds"
     )
     text: list[str] = setting([], "text files whose tokens ple reads, instead of random ones")
     tokenizer: str | None = setting(

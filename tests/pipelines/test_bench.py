@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import bench_linear
 from pipelines.bench_text import read_ids
 from pipelines.cli import main
 
@@ -20,6 +21,21 @@ def test_a_bench_reports_speed_and_memory_of_a_fresh_process(
         assert min(run["load s"], run["first token s"], run["tokens/s"]) > 0
         assert run["RssFile"] + run["RssAnon"] <= run["VmHWM"] * 1.01
         assert run["over core"] == run["VmHWM"] - run["core"]
+
+
+def test_a_bench_of_linear_maps_has_every_route_at_every_number_of_rows(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_linear, "_SHAPE", (64, 64))
+    monkeypatch.setattr(bench_linear, "_READ", 1 << 16)
+    assert main(["bench", "what=linear", "batches=[1,3]", "megabytes=1", "json=true"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["asked"]["batches"] == [1, 3]
+    for run in found["runs"]:
+        assert run["memory read, GB/s"] > 0
+        for route in ("bfloat16", *bench_linear._routes()):
+            assert run[f"{route}, 1 rows, GB/s"] > 0
+            assert run[f"{route}, 3 rows, µs"] > 0
 
 
 def test_a_bench_of_no_checkpoint_is_refused_at_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,6 +65,7 @@ def test_a_bench_of_files_reads_all_of_them(
     [
         ("repeat=0", "repeat=0; at least 1."),
         ("files=0", "files=0; at least 1."),
+        ("batches=[0]", "batches=[0]; give at least one number, each at least 1."),
         ("new_tokens=0", "new_tokens=0; at least 1."),
         ("prompt_tokens=0", "prompt_tokens=0; at least 1."),
         ("prompt_tokens=2040", "prompt_tokens and new_tokens: 2104 tokens a row, but this"),

@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import given
@@ -11,6 +13,13 @@ from gemma3n.routes.int8 import Int8, rounded_tokens
 
 needs_packing = pytest.mark.skipif(not int8.packs(), reason="this torch build has no oneDNN int8")
 PACKS = st.sampled_from([True, False])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _narrow_weights_are_packed_too() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(int8, "_NARROW", 1)
+        yield
 
 
 def in_whole_numbers(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
@@ -55,6 +64,25 @@ def test_an_int8_product_is_near_the_exact_one(pack: bool) -> None:
     weight, x = torch.randn(48, 512), torch.randn(3, 512)
     found, exact = Int8(*to_int8(weight), pack)(x), F.linear(x, weight)
     assert (found - exact).norm() / exact.norm() < 0.015
+
+
+@pytest.mark.parametrize("pack", [True, False])
+def test_weights_and_scales_may_be_views(pack: bool) -> None:
+    weight, scale = to_int8(torch.randn(7, 8))
+    x = torch.randn(3, 4)
+    wide = torch.stack([scale, scale + 1], 1)
+    found = Int8(weight[:, 4:], wide[:, 0], pack)(x)
+    assert torch.equal(found, Int8(weight[:, 4:].clone(), scale, pack)(x))
+
+
+@needs_packing
+@pytest.mark.parametrize("shape", [(511, 600), (600, 511)])
+def test_a_narrow_weight_is_not_packed(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(int8, "_NARROW", 512)
+    assert Int8(*to_int8(torch.randn(shape))).multiply is int8._plain
+    assert Int8(*to_int8(torch.randn(600, 512))).multiply is int8._packed
 
 
 def test_a_token_of_zeros_gives_zeros() -> None:

@@ -1,0 +1,43 @@
+"""`gemma3n quantize` writes a checkpoint that the other jobs take."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli import main
+
+CLIP = "tests/samples/audio/en_allison/string-74.wav"
+
+
+def test_a_quantized_checkpoint_transcribes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "nano-int8"
+    assert main(["quantize", "precision=int8", "-o", str(folder)]) == 0
+    assert capsys.readouterr().out == f"{folder}\n"
+    words = [CLIP, f"model={folder}", "device=cpu", "sink.formats=[jsonl]"]
+    assert main(["transcribe", *words, "-o", str(tmp_path / "out")]) == 0
+    (line,) = (tmp_path / "out" / "results.jsonl").read_text().splitlines()
+    assert json.loads(line)["text"] == "seven four"
+    known = json.loads((tmp_path / "out" / "fingerprint.json").read_text())
+    assert known["precision"] == "int8"
+    assert main(["plan", f"model={folder}", "sizes=[small]", "json=true"]) == 0
+    assert '"precision": "int8"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["precision=bfloat16"], "precision=bfloat16, but quantize makes int8 or int4. Give one"),
+        ([], "precision is not set, and quantize needs it: int8: one scale a row"),
+        (["model=absent", "precision=int8"], "model folder 'absent' does not exist"),
+    ],
+)
+def test_what_cannot_be_quantized_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], why: str
+) -> None:
+    assert main(["quantize", *words, "-o", str(tmp_path / "a")]) == 2
+    err = capsys.readouterr().err
+    assert why in err
+    assert err.count("\n") == 1

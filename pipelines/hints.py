@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gemma3n.choices import ROUNDED
 from gemma3n.matformer import FULL_SIZE
 from gemma3n.readable import bytes_text
 from pipelines.limits import total_memory, usable_cores
@@ -20,6 +21,7 @@ _SECONDS, _ITEMS = 10.0, 8
 _LIMITS = 0.5  # a stage that takes so much of the time is what limits a run
 _WAITS = 0.25  # so much of the time spent on waiting is worth a thread
 _TIGHT = 0.85  # of the memory: the next larger file may be one too large
+_LARGE = 2e9  # bytes of memory, of a model whose decoding is mostly reading weights
 _MOST_ROWS = 32  # at once; more gains little, and each has a KV cache
 _ENOUGH_ROWS, _MARGIN = 100, 0.02  # of an evaluation: what "as good" means
 
@@ -48,6 +50,7 @@ def hint_of(job: PathJob, summary: Summary, cores: int, memory: int) -> str | No
         lambda: _reading(job, summary, cores),
         lambda: _batch(job, summary, memory),
         lambda: _pictures(job, summary),
+        lambda: _precision(job, summary),
         lambda: _size(job, summary),
     )
     return next((hint for make in hints if (hint := make())), None)
@@ -130,6 +133,16 @@ def _pictures(job: PathJob, summary: Summary) -> str | None:
     return (
         f"resize.resolution=256, for encoding took {share:.0%} of the time, and a picture of "
         f"{sides} pixels a side is {(int(sides) / 256) ** 2:.0f} of those"
+    )
+
+
+def _precision(job: PathJob, summary: Summary) -> str | None:
+    share = _share(summary, "decode")
+    if share < _LIMITS or summary.peak_rss_bytes < _LARGE or job.precision in ROUNDED:
+        return None
+    return (
+        f"precision=int8, for decoding took {share:.0%} of the time, which with a large model is "
+        "mostly reading weights"
     )
 
 

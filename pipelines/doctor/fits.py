@@ -4,7 +4,7 @@ The arithmetic is that of `plan`, over shapes alone: nothing needs to be downloa
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -32,7 +32,7 @@ class Fit:
     precision: str
     parameters: int
     bytes: int  # of memory, with room for what a run takes besides
-    fits: bool
+    fits: bool = False
 
 
 def room() -> int:
@@ -50,6 +50,11 @@ def fits(memory: int) -> list[Fit]:
     Args:
         memory: bytes that there are, of the machine or of its GPU.
     """
+    return [replace(one, fits=one.bytes <= memory) for one in _needs()]
+
+
+@lru_cache
+def _needs() -> list[Fit]:
     found = []
     for model, checkpoint in _checkpoints().items():
         for size in _SIZES.get(model, ("full", "small")):
@@ -57,7 +62,7 @@ def fits(memory: int) -> list[Fit]:
                 context = min(CONTEXT, checkpoint.config.text.max_position_embeddings)
                 plan = plan_memory(checkpoint, size, precision=precision, context=context)
                 need = plan.tier("device") + plan.tier("host") + SPARE
-                found.append(Fit(model, size, precision, plan.parameters, need, need <= memory))
+                found.append(Fit(model, size, precision, plan.parameters, need))
     return found
 
 

@@ -14,6 +14,10 @@ _NOT_FOR_USERS = ("dev",)
 _FOR = {
     "train": "training",
     "eval": "evaluation",
+    "lm-eval": "tasks of lm-eval",
+    "bench": "benches beside other programs",
+    "report": "the page of runs",
+    "energy": "joules",
     "hub": "checkpoints from Hugging Face",
     "video": "films and m4a",
     "remote": "sources by URL",

@@ -71,7 +71,7 @@ def composed_runs(
         settings: Any = compose.to_settings(job, config)
         _check(settings)
         warnings |= dict.fromkeys(said)
-        name = _name(own) or "run"
+        name = folder_name(own) or "run"
         if name in runs:  # they differ by signs that no name has
             name = f"{name}-{digest(own)}"
         runs[name] = Run(name, own, overrides, settings)
@@ -113,7 +113,7 @@ def _check(settings: SourceJob) -> None:
         check_job(settings)
 
 
-def _name(differs: Mapping[str, str]) -> str:
+def folder_name(differs: Mapping[str, str]) -> str:
     """A folder's name that people can read: settings by their last word, and their values."""
     short = (f"{name.rpartition('.')[2]}-{text}" for name, text in differs.items())
     name = "_".join(re.sub(r"[^\w.+-]+", "_", one).strip("_") for one in short)

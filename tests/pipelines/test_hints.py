@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gemma3n.choices import Precision
 from pipelines import compose
 from pipelines.hints import hint_of, hint_of_scores
 from pipelines.progress import Summary
@@ -39,8 +40,9 @@ def summaries(draw: Any) -> Summary:
 
 
 jobs = st.builds(
-    lambda batch, readers, sides, size, kind: replace(
+    lambda batch, readers, sides, size, kind, precision: replace(
         JOB,
+        precision=precision,
         executor=replace(JOB.executor, batch=batch, readers=readers, kind=kind),
         resize=replace(JOB.resize, resolution=Resolution[sides]),
         nested=replace(JOB.nested, name=size),
@@ -50,6 +52,7 @@ jobs = st.builds(
     st.sampled_from(["auto", "256", "512", "768"]),
     st.sampled_from(["full", "small"]),
     st.sampled_from([ExecutorKind.in_process] * 4 + [ExecutorKind.ray]),
+    st.sampled_from(Precision),
 )
 
 
@@ -84,6 +87,7 @@ def test_a_hint_is_a_line_that_names_a_setting_with_another_value(
         "executor.readers": str(job.executor.readers),
         "resize.resolution": job.resize.resolution.name,
         "nested.name": job.nested.name,
+        "precision": job.precision.name,
     }
     overrides, _ = compose.overrides_of("caption", KEYS, words)  # each is a setting of the job
     for override in overrides:
@@ -118,13 +122,23 @@ def test_a_hint_is_about_shares_and_not_about_how_long_a_run_was(
         (at_work(waited_seconds=40.0), "executor.readers=4, for the model waited 40% of the time"),
         (at_work(stages={"decode": 70.0}), "executor.batch=16, for decoding took 70% of the time"),
         (at_work(stages={"decode": 70.0}, rows=20), "nested=small, for decoding took 70%"),
-        (at_work(stages={"decode": 70.0}, peak_rss_bytes=9 * 10**9), "nested=small, for decoding"),
+        (
+            at_work(stages={"decode": 70.0}, peak_rss_bytes=9 * 10**9),
+            "precision=int8, for decoding",
+        ),
     ],
 )
 def test_what_limits_a_run_is_what_the_hint_is_about(summary: Summary, hint: str | None) -> None:
     found = hint_of(JOB, summary, 4, MEMORY)
     assert (found or "").startswith(hint or "")
     assert (found is None) == (hint is None)
+
+
+def test_weights_that_are_rounded_are_told_to_be_fewer() -> None:
+    summary = at_work(stages={"decode": 70.0}, peak_rss_bytes=9 * 10**9)
+    for precision in (Precision.int8, Precision.int4):
+        hint = hint_of(replace(JOB, precision=precision), summary, 4, MEMORY)
+        assert (hint or "").startswith("nested=small, for decoding took 70% of the time")
 
 
 def test_readers_are_no_more_than_cores() -> None:

@@ -1,13 +1,20 @@
 """What a sweep's command line is refused for, what its runs are called, and where they go."""
 
+import re
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gemma3n.errors import SettingsError
 from pipelines import cli, compose
+from pipelines.compose import typed_path
+from pipelines.settings import PathJob
+from pipelines.sweep.axes import sort_words
 from pipelines.sweep.command import Line, planned
-from pipelines.sweep.runs import sweep_folder
+from pipelines.sweep.runs import Run, folder_name, sweep_folder
 
 SOURCE = str(Path(__file__).parents[1] / "samples/audio/en_allison")
 KEYS = compose.keys_of_config(compose.compose("transcribe"))
@@ -18,12 +25,21 @@ def line(*words: str) -> Line:
 
 
 def names(*words: str) -> list[str]:
-    return [run.name for run in planned(line(*words), KEYS)[1]]
+    return [folder_name(own) for own, _ in sort_words(KEYS, words, {}, many=True).runs()]
 
 
-def folder(*words: str) -> Path:
-    found, runs, _ = planned(line(*words), KEYS)
-    return sweep_folder("transcribe", found, runs)
+@lru_cache
+def base() -> PathJob:
+    words = [f"source.path=[{typed_path(SOURCE)}]"]
+    settings: PathJob = compose.to_settings("transcribe", compose.compose("transcribe", words))
+    return settings
+
+
+def folder(*words: str, **changes: Any) -> Path:
+    """Of a sweep with these axes, whose first run has the changes."""
+    settings = replace(base(), **changes)
+    found = sort_words(KEYS, words, {}, many=True)
+    return sweep_folder("transcribe", found, [Run("a", {}, [], settings)])
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -41,12 +57,11 @@ def test_a_run_is_named_by_what_differs() -> None:
         "nested-small_precision-float32",
         "nested-small_precision-bfloat16",
     ]
-    assert names("nested=small") == ["run"]
 
 
-def test_names_are_folders_whatever_is_in_a_value_and_no_two_are_the_same() -> None:
-    found = names("prompt='../a/<audio>?','../a/<audio>!','b: <audio>'")
-    assert len({*found}) == 3
+def test_names_are_folders_whatever_is_in_a_value() -> None:
+    found = names("prompt='../a/<audio>?','b: <audio>'")
+    assert len({*found}) == 2
     for name in found:
         assert "/" not in name
         assert name.startswith("prompt-")
@@ -55,47 +70,43 @@ def test_names_are_folders_whatever_is_in_a_value_and_no_two_are_the_same() -> N
     assert len(long) < 120
 
 
+def test_no_two_runs_have_the_same_name_and_one_alone_has_one() -> None:
+    runs = planned(line("prompt='<audio>?','<audio>!'"), KEYS)[1]
+    assert len({run.name for run in runs}) == 2
+    (alone,) = planned(line("nested=small"), KEYS)[1]
+    assert alone.name == "run"
+
+
 def test_the_same_sweep_finds_its_folder_and_another_has_another() -> None:
-    same = folder("nested=full,small")
+    axes = "nested=full,small"
+    same = folder(axes)
     assert same.parent == Path("outputs/transcribe")
     assert same.name.startswith("sweep-en_allison-")
-    # It grew; and what changes no result makes no other of it.
-    assert (
-        folder("nested=small,e2b", "executor.batch=2", "sink.formats=[txt]", "fresh=true") == same
-    )
-    assert folder("nested=full,small", "decode.top_k=2") != same
+    assert folder("nested=small,e2b", nested=replace(base().nested, name="small")) == same
+    executor = replace(base().executor, batch=2)
+    assert folder(axes, executor=executor, sink=replace(base().sink, formats=[])) == same
+    assert folder(axes, fresh=True, output="x") == same
+    assert folder(axes, decode=replace(base().decode, top_k=2)) != same
     assert folder("precision=float32,bfloat16") != same
 
 
-def test_a_group_may_differ() -> None:
-    words = ["decode={top_k:1},{top_k:2}"]
-    assert folder(*words) == folder("decode={top_k:3},{top_k:2}")
-    assert len(names(*words)) == 2
+def test_of_a_group_that_differs_no_setting_tells_sweeps_apart() -> None:
+    axes = "decode={top_k:1},{top_k:2}"
+    assert folder(axes, decode=replace(base().decode, top_k=1)) == folder(axes)
 
 
 @pytest.mark.parametrize(
     ("words", "why"),
     [
         (["plan", "-m", "sizes=[full],[small]"], "plan has no sweep"),
-        (["transcribe", "-", "-m", "nested=full,small"], "Write the list to a manifest"),
         (["transcribe", SOURCE, "-j", "2"], "-j 2 is how many runs of a sweep"),
-        (["transcribe", SOURCE, "-m", "-j", "0", "nested=full,small"], "1 or more"),
-        (["transcribe", SOURCE, "-m", "nested=full,small", "output=a,b"], "a sweep has one folder"),
-        (["transcribe", SOURCE, "-m", "nested=full,small", "output=o/${nested.name}"], "without $"),
-        (["transcribe", SOURCE, "-m", "nested=a,b", "output=a", "-o", "b"], "are both given"),
-        (["transcribe", SOURCE, "-m", "precision=float32,float16"], "float16 overflows"),
-        (["transcribe", SOURCE, "-m", "nestd=full,small"], "Did you mean nested?"),
-        (["transcribe", SOURCE, "-m", "decode.top_k=1,many"], "it takes a whole number"),
-        (["transcribe", SOURCE, "-m", "resize.resolution=256,512"], "has no stage resize"),
-        (["transcribe", "no/such", "-m", "nested=full,small"], "no/such"),
-        (
-            ["transcribe", SOURCE, "-m", "decode.seed=range(0,40)", "decode.top_k=range(1,40)"],
-            "156",
-        ),
+        (["transcribe", SOURCE, "-m", "-j", "0", "nested=full"], "1 or more"),
+        (["transcribe", SOURCE, "-m", "output=o/${nested.name}"], "without ${...}"),
+        (["transcribe", SOURCE, "-m", "output=a", "-o", "b"], "are both given"),
         (["transcribe", SOURCE, "decode.top_k=1,2"], "Add -m"),
     ],
 )
-def test_a_sweep_that_cannot_be_is_refused_before_any_run(
+def test_a_command_that_cannot_be_is_refused_before_any_run(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -105,6 +116,28 @@ def test_a_sweep_that_cannot_be_is_refused_before_any_run(
     monkeypatch.chdir(tmp_path)
     assert why in refused(capsys, *words)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["output=a,b"], "a sweep has one folder"),
+        (["precision=float16,float32"], "float16 overflows"),
+        (["nestd=full,small"], "Did you mean nested?"),
+        (["decode.top_k=many,1"], "it takes a whole number"),
+        (["resize.resolution=256,512"], "has no stage resize"),
+        (["source.max_segment_s=0,5"], "max_segment_s=0"),
+    ],
+)
+def test_runs_that_cannot_be_are_refused(words: list[str], why: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(why)):
+        planned(line(*words), KEYS)
+
+
+def test_a_source_that_can_be_read_once_or_not_at_all_is_refused() -> None:
+    for path, why in (("-", "Write the list to a manifest"), ("no/such", "no/such")):
+        with pytest.raises(SettingsError, match=why):
+            planned(Line("transcribe", [path, "nested=full,small"], [], {"--multirun": ""}), KEYS)
 
 
 def test_cfg_prints_the_settings_of_each_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,4 +167,4 @@ def test_an_earlier_run_may_be_swept_from(tmp_path: Path) -> None:
 
 def test_too_many_runs_are_refused() -> None:
     with pytest.raises(SettingsError, match=r"40 decode\.seed x 39 decode\.top_k are 1560 runs"):
-        names("decode.seed=range(0,40)", "decode.top_k=range(1,40)")
+        planned(line("decode.seed=range(0,40)", "decode.top_k=range(1,40)"), KEYS)

@@ -200,7 +200,7 @@ def test_embeddings_of_another_shape_are_refused(model: Gemma3n) -> None:
         model.complete([Prompt([2, 9], torch.zeros(2, 1))], GREEDY)
 
 
-@settings(max_examples=12)
+@settings(max_examples=5)
 @given(
     lengths=st.lists(st.tuples(st.integers(1, 30), st.integers(0, 508)), min_size=1, max_size=9),
     slots=st.integers(1, 4),

@@ -70,6 +70,7 @@ def test_an_image_a_clip_and_text_in_one_sequence_decode_as_the_reference(
 PROMPTS = st.lists(st.lists(st.integers(4, 509), min_size=1, max_size=40), min_size=1, max_size=4)
 
 
+@settings(max_examples=12)
 @given(prompts=PROMPTS, chunk=st.integers(1, 50))
 def test_neither_batch_mates_nor_chunks_change_a_token(
     model: Gemma3n, prompts: list[list[int]], chunk: int

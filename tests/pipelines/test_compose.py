@@ -40,7 +40,7 @@ def refusal(*words: str, **kwargs: Any) -> str:
     return message
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(paths=st.lists(TEXTS, min_size=1, max_size=6))
 @example(paths=["???", "null", "1e3", "true", "", "a\\", '\\"', "\\${x}", "${x}", "$${", "a,b=c"])
 def test_any_path_arrives_as_it_was_typed(paths: list[str]) -> None:
@@ -48,7 +48,7 @@ def test_any_path_arrives_as_it_was_typed(paths: list[str]) -> None:
     assert job.source.path == ["./???" if path == "???" else path for path in paths]
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(text=TEXTS.filter(lambda text: "${" not in text))
 @example(text="Who said: 'Yes, (maybe)'?")
 @example(text="null")
@@ -59,7 +59,7 @@ def test_a_text_needs_no_quotes_of_hydra(text: str) -> None:
         assert settings_of("model=m", f"prompt={text}").fuse.prompt == text
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(path=TEXTS, text=TEXTS.filter(lambda text: "${" not in text and "???" not in text))
 def test_the_equivalent_line_asks_for_the_same(path: str, text: str) -> None:
     words = ["model=m", f"prompt={text}", "decode=sampling", "sink.formats=txt,jsonl"]
@@ -69,7 +69,7 @@ def test_the_equivalent_line_asks_for_the_same(path: str, text: str) -> None:
     assert compose.overrides_of(JOB, KEYS, again) == (overrides, [])
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(
     path=TEXTS.filter(lambda text: text != "???"),
     text=TEXTS.filter(lambda text: "$" not in text and text != "???"),

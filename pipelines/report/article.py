@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -45,9 +45,17 @@ class Table:
 Told = tuple[Run, Numbers]
 
 
+class Value(NamedTuple):
+    """What one run comes to; the lowest and the highest are told."""
+
+    number: float
+    text: str
+
+
 def article_tables(runs: Sequence[Run], numbers: Sequence[Numbers]) -> list[Table]:
     """Every table, filled as far as there are runs for it; one that has not ended counts not."""
-    told = [one for one in zip(runs, numbers, strict=True) if one[0].has_ended]
+    both = zip(runs, numbers, strict=True)
+    told = [one for one in both if one[0].has_ended and one[0].survey.items]
     return [
         Table(
             title=table["title"],
@@ -90,8 +98,12 @@ def _line(line: dict[str, Any], told: Sequence[Told]) -> Line:
     fitting = [one for one in told if _fits(line, one[0])]
     measure = _MEASURES[line["measure"]]
     values = [(run.number, measure(line, (run, numbers))) for run, numbers in fitting]
-    known = dict.fromkeys(value for _, value in values if value)
-    text = "; ".join(known) or (_UNKNOWN.get(line["measure"], NO_RUN) if fitting else NO_RUN)
+    known = sorted(value for _, value in values if value)
+    text = _UNKNOWN.get(line["measure"], NO_RUN) if fitting else NO_RUN
+    if known:
+        low, high = known[0].text, known[-1].text
+        is_one = low == high or line["measure"] in _HIGHEST
+        text = high if is_one else f"{low} to {high}"
     return Line(line["name"], line["says"], text, [n for n, value in values if value])
 
 
@@ -117,8 +129,10 @@ def size_of(run: Run) -> str:
     return "small" if name in _SMALL else name
 
 
-def _a_second(what: str, of: float | None, seconds: float | None) -> str:
-    return f"{say.figures(of / seconds)} {what}" if of and seconds else ""
+def _a_second(what: str, of: float | None, seconds: float | None) -> Value | None:
+    if not of or not seconds:
+        return None
+    return Value(of / seconds, f"{say.figures(of / seconds)} {what}")
 
 
 def _stage(run: Run, name: str) -> float | None:
@@ -126,57 +140,64 @@ def _stage(run: Run, name: str) -> float | None:
     return positive(times.get(name)) if isinstance(times, dict) else None
 
 
-def _tokens(_: dict[str, Any], told: Told) -> str:
+def _tokens(_: dict[str, Any], told: Told) -> Value | None:
     run, _numbers = told
     return _a_second("tokens/s", positive(run.summary.get("new_tokens")), _stage(run, "decode"))
 
 
-def _images(_: dict[str, Any], told: Told) -> str:
+def _images(_: dict[str, Any], told: Told) -> Value | None:
     run, _numbers = told
     return _a_second("images/s", positive(run.summary.get("images")), _stage(run, "encode"))
 
 
-def _segments(_: dict[str, Any], told: Told) -> str:
+def _segments(_: dict[str, Any], told: Told) -> Value | None:
     run, _numbers = told
     seconds = positive(run.summary.get("audio_seconds"))
     segments = seconds / _SEGMENT_S if seconds else None
     return _a_second("segments/s", segments, _stage(run, "encode"))
 
 
-def _memory(_: dict[str, Any], told: Told) -> str:
+def _memory(_: dict[str, Any], told: Told) -> Value | None:
     _run, numbers = told
-    if numbers.device_bytes:
-        return f"{say.size(numbers.device_bytes)} of GPU, {say.size(numbers.memory_bytes)} of host"
-    return say.size(numbers.memory_bytes) if numbers.memory_bytes else ""
+    host, device = numbers.memory_bytes, numbers.device_bytes
+    if not host:
+        return None
+    text = f"{say.size(device)} of GPU, {say.size(host)} of host" if device else say.size(host)
+    return Value(device or host, text)
 
 
-def _fitting(line: dict[str, Any], told: Told) -> str:
+def _fitting(line: dict[str, Any], told: Told) -> Value | None:
     _run, numbers = told
     taken = numbers.memory_bytes
     if not taken:
-        return ""
+        return None
     fits = taken + _SYSTEM_BYTES <= line["gigabytes"] * 1e9
-    return f"{'fits' if fits else 'does not fit'}, {say.size(taken)}"
+    return Value(taken, f"{'fits' if fits else 'does not fit'}, {say.size(taken)}")
 
 
-def _hits(_: dict[str, Any], told: Told) -> str:
+def _hits(_: dict[str, Any], told: Told) -> Value | None:
     _run, numbers = told
-    return "" if numbers.hit_rate is None else say.percent(numbers.hit_rate)
+    return (
+        None if numbers.hit_rate is None else Value(numbers.hit_rate, say.percent(numbers.hit_rate))
+    )
 
 
-def _joules(_: dict[str, Any], told: Told) -> str:
+def _joules(_: dict[str, Any], told: Told) -> Value | None:
     run, numbers = told
-    rows = positive(run.summary.get("rows"))
-    return f"{say.figures(numbers.joules / rows)} J" if numbers.joules and rows else ""
+    return _each(numbers.joules, positive(run.summary.get("rows")))
 
 
-def _joules_a_minute(_: dict[str, Any], told: Told) -> str:
+def _joules_a_minute(_: dict[str, Any], told: Told) -> Value | None:
     run, numbers = told
     seconds = positive(run.summary.get("audio_seconds"))
-    return f"{say.figures(60 * numbers.joules / seconds)} J" if numbers.joules and seconds else ""
+    return _each(numbers.joules, seconds / 60 if seconds else None)
 
 
-_MEASURES: dict[str, Callable[[dict[str, Any], Told], str]] = {
+def _each(joules: float | None, count: float | None) -> Value | None:
+    return Value(joules / count, f"{say.figures(joules / count)} J") if joules and count else None
+
+
+_MEASURES: dict[str, Callable[[dict[str, Any], Told], Value | None]] = {
     "tokens_a_second": _tokens,
     "images_a_second": _images,
     "segments_a_second": _segments,
@@ -186,6 +207,7 @@ _MEASURES: dict[str, Callable[[dict[str, Any], Told], str]] = {
     "joules_a_row": _joules,
     "joules_a_minute": _joules_a_minute,
 }
+_HIGHEST = ("memory", "fits")  # of which the run that took most is told
 # Why a run that is there tells nothing.
 _UNKNOWN = {
     "hit_rate": "no cache was needed",

@@ -59,6 +59,25 @@ def test_lines_are_filled_from_runs_of_that_size_and_content(
     assert found["E2B, a minute of sound"] == NO_RUN
 
 
+def test_of_several_runs_the_lowest_and_the_highest_are_told(
+    make_run: Make, result: Make, read: Make
+) -> None:
+    def one(name: str, rows: int, tokens: int, gigabytes: int) -> Path:
+        summary = {
+            "new_tokens": tokens,
+            "stage_seconds": {"decode": 1.0},
+            "peak_rss_bytes": gigabytes * 10**9,
+        }
+        text = result("a", audio_s=0.0, start_s=None, end_s=None)
+        return sized(make_run([text] * rows, name, summary=summary), "full")
+
+    runs = read(one("a", 1, 30, 2), one("b", 1, 9, 4), one("c", 1, 12, 1), one("empty", 0, 1, 9))
+    found = measured(runs)
+    assert found["E4B, text"] == "9.00 tokens/s to 30.0 tokens/s"
+    assert found["E4B, text only"] == "4.00 GB"
+    assert found["E4B in 4 GB"] == "does not fit, 4.00 GB"
+
+
 def test_the_tables_are_drawn_when_they_are_asked_for(
     make_run: Make, result: Make, drawn: Make
 ) -> None:

@@ -33,7 +33,7 @@ from gemma3n.rounded import (
 from gemma3n.rounding import to_int4, to_int8
 from gemma3n.save import Output, write_json, write_shards
 
-_PIECE = 1 << 24  # weights that are read and rounded at a time
+_PIECE = 1 << 20  # weights that are read and rounded at a time, so that they stay in cache
 
 
 def quantize_checkpoint(folder: str | Path, precision: str, output: str | Path) -> Path:

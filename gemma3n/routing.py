@@ -35,7 +35,7 @@ from gemma3n.routes.int8 import Int8
 from gemma3n.routes.packed import Packed
 from gemma3n.text.decoder import Decoder
 
-_PIECE = 1 << 24  # weights that are rounded at a time
+_PIECE = 1 << 20  # weights that are rounded at a time, so that they stay in cache
 
 
 def set_routes(

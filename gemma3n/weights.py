@@ -111,12 +111,12 @@ def load_decoder(
     _compare(checkpoint, {**wanted, PLE_TABLE: table_shape}, have)
     target = Target(device, formats.text)
     set_routes(decoder, checkpoint, size, formats, device)
-    tensors = {
-        name: target(checkpoint.tensor(name)[views[name]])
-        for name in (f"text.{key}" for key in decoder.state_dict())
-    }
-    if decoder.embed_tokens.route is not None:  # then it only looks up rows
-        tensors[EMBEDDING] = checkpoint.tensor(EMBEDDING).to(device)
+    # With a route for its head the embedding only looks up rows: as they are in the file.
+    as_it_is = {EMBEDDING} if decoder.embed_tokens.route is not None else set()
+    tensors = {}
+    for name in (f"text.{key}" for key in decoder.state_dict()):
+        tensor = checkpoint.tensor(name)[views[name]]
+        tensors[name] = tensor.to(device) if name in as_it_is else target(tensor)
     _assign(decoder, "text", tensors)
     decoder.table = ple_table(checkpoint, size, ple, device)
     _log("text", decoder, target, began, formats)

@@ -141,6 +141,13 @@ def test_weights_that_are_rounded_are_told_to_be_fewer() -> None:
         assert (hint or "").startswith("nested=small, for decoding took 70% of the time")
 
 
+def test_rows_at_once_are_no_more_than_gains_anything() -> None:
+    summary = at_work(stages={"decode": 70.0}, rows=1000)
+    for batch, hint in ((16, "executor.batch=32,"), (17, "nested=small,")):
+        job = replace(JOB, executor=replace(JOB.executor, batch=batch))
+        assert (hint_of(job, summary, 4, MEMORY) or "").startswith(hint)
+
+
 def test_readers_are_no_more_than_cores() -> None:
     waits = at_work(waited_seconds=40.0)
     assert "executor.readers=3," in (hint_of(JOB, waits, 3, MEMORY) or "")

@@ -25,10 +25,10 @@ def machine(root: Path, groups: str, files: dict[str, str]) -> Path:
                 "sys/fs/cgroup/a/b/cpu.max": "max 100000\n",
                 "sys/fs/cgroup/a/cpu.max": "250000 100000\n",
                 "sys/fs/cgroup/a/b/memory.max": "7000000000\n",
-                "sys/fs/cgroup/a/memory.max": "max\n",
+                "sys/fs/cgroup/a/memory.max": "6000000000\n",
             },
             2.5,
-            7_000_000_000,
+            6_000_000_000,
         ),
         (  # in a container the path of the group is often not to be seen; its limits are at the top
             "4:memory:/docker/x\n1:cpu,cpuacct:/docker/x\n0::/\n",

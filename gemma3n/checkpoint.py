@@ -89,6 +89,7 @@ class Checkpoint:
         self, folder: str | Path, parts: Collection[str] = PARTS, bring: bool = True
     ) -> None:
         name = pinned(folder)
+        self.name = name  # of one on the hub, with its commit
         self.folder = checkpoint_folder(name)
         self.config = Config.from_folder(self.folder)
         self.entries: dict[str, Entry] = {}

@@ -8,7 +8,6 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from torch import Tensor
@@ -16,10 +15,10 @@ from torch import Tensor
 from gemma3n import hub
 from gemma3n.checkpoint import Checkpoint, Cut, cut
 from gemma3n.config import Config
-from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize, resolve_size
 from gemma3n.named import checkpoint_folder, pinned
 from gemma3n.save import Output, write_json, write_shards
+from gemma3n.whole_folder import whole_folder
 
 _PIECE_BYTES = 64_000_000
 _COPIED = ("*.model", "*.json", "*.jinja", "*.txt", "*.md")  # what belongs to a checkpoint
@@ -42,34 +41,14 @@ def slice_checkpoint(folder: str | Path, nested: str | NestedSize, output: str |
     Example:
         >>> slice_checkpoint("gemma-3n-E4B-it", "small", "my-e2b")
     """
-    output = Path(output)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise SettingsError(
-            f"output='{output}' exists and is not an empty folder. Choose another name, or "
-            "empty it."
-        )
-    name = pinned(folder)
-    size = resolve_size(nested, Config.from_folder(checkpoint_folder(name)))
-    checkpoint = Checkpoint(name)
-    if (repository := hub.repository(name)) is not None:
-        hub.bring_matching(repository, _COPIED)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        beside = TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent)
-    except OSError as error:
-        raise SettingsError(
-            f"output='{output}' cannot be made: {error.strerror}. Choose another folder."
-        ) from error
-    with beside as inside:
-        partial = Path(inside, output.name)  # whose mode is as usual; `inside` is ours alone
-        partial.mkdir()
-        _copy_companions(checkpoint.folder, partial)
+    with whole_folder(output) as partial:
+        name = pinned(folder)
+        size = resolve_size(nested, Config.from_folder(checkpoint_folder(name)))
+        checkpoint = Checkpoint(name)
+        copy_companions(checkpoint, partial)
         write_json(partial / "config.json", sliced_config(checkpoint, size))
-        write_shards(partial, list(_outputs(checkpoint, size)))
-        if output.exists():
-            output.rmdir()
-        partial.rename(output)
-    return output
+        write_shards(partial, list(sliced_outputs(checkpoint, size).values()))
+    return Path(output)
 
 
 def sliced_config(checkpoint: Checkpoint, size: NestedSize) -> dict[str, Any]:
@@ -89,8 +68,10 @@ def sliced_config(checkpoint: Checkpoint, size: NestedSize) -> dict[str, Any]:
     return raw
 
 
-def _outputs(checkpoint: Checkpoint, size: NestedSize) -> Iterator[Output]:
+def sliced_outputs(checkpoint: Checkpoint, size: NestedSize) -> dict[str, Output]:
+    """What a nested size keeps of every tensor, by our name in the slice, layers renumbered."""
     ple = checkpoint.config.text.hidden_size_per_layer_input
+    outputs = {}
     for name, entry in checkpoint.entries.items():
         kept = cut(name, size, checkpoint.config.text)
         if kept is None:
@@ -98,7 +79,9 @@ def _outputs(checkpoint: Checkpoint, size: NestedSize) -> Iterator[Output]:
         # Only layer numbers ever change in a name.
         released = entry.released.removesuffix(_tail(name)) + _tail(kept.name)
         shape = kept.shape(entry.shape, ple)
-        yield Output(released, entry.dtype, shape, _pieces(checkpoint, name, kept, ple))
+        pieces = _pieces(checkpoint, name, kept, ple)
+        outputs[kept.name] = Output(released, entry.dtype, shape, pieces)
+    return outputs
 
 
 def _tail(name: str) -> str:
@@ -121,8 +104,11 @@ def _pieces(checkpoint: Checkpoint, name: str, kept: Cut, ple: int) -> Iterator[
         yield piece[:, : kept.columns] if kept.columns is not None else piece
 
 
-def _copy_companions(source: Path, target: Path) -> None:
+def copy_companions(checkpoint: Checkpoint, target: Path) -> None:
+    """Copy what belongs to a checkpoint beside its weights: tokenizer, templates, licence."""
+    if (repository := hub.repository(checkpoint.name)) is not None:
+        hub.bring_matching(repository, _COPIED)
     for pattern in _COPIED:
-        for path in source.glob(pattern):
+        for path in checkpoint.folder.glob(pattern):
             if path.name not in ("config.json", "model.safetensors.index.json"):
                 shutil.copyfile(path, target / path.name)

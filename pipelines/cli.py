@@ -120,7 +120,15 @@ def parse(argv: list[str]) -> tuple[dict[str, str], list[str], list[str]]:
 
 def _dispatch(settings: Any, command: str) -> int:
     """Run a job by the class of its settings, which its YAML names."""
-    from pipelines.settings import BenchJob, EvaluateJob, PathJob, PlanJob, SliceJob, TrainJob
+    from pipelines.settings import (
+        BenchJob,
+        EvaluateJob,
+        ExportJob,
+        PathJob,
+        PlanJob,
+        SliceJob,
+        TrainJob,
+    )
 
     match settings:
         case PathJob():
@@ -139,6 +147,10 @@ def _dispatch(settings: Any, command: str) -> int:
             from pipelines.slice import slice_job
 
             return slice_job(settings)
+        case ExportJob():
+            from pipelines.export.job import export
+
+            return export(settings)
         case BenchJob():
             from pipelines.bench import bench
 

@@ -11,6 +11,7 @@ from pipelines.settings.executor import (
     PoolSettings,
     PoolsSettings,
 )
+from pipelines.settings.export import ExportJob, Runtime, Weights
 from pipelines.settings.jobs import (
     BenchJob,
     EvaluateJob,
@@ -47,6 +48,7 @@ __all__ = [
     "EvaluateJob",
     "ExecutorKind",
     "ExecutorSettings",
+    "ExportJob",
     "JointSettings",
     "LossSettings",
     "Measured",
@@ -61,11 +63,13 @@ __all__ = [
     "PoolsSettings",
     "Precision",
     "RateSettings",
+    "Runtime",
     "SliceJob",
     "SourceJob",
     "Task",
     "TrainJob",
     "Trains",
+    "Weights",
 ]
 
 # What people ask for and cannot have, with the reason.
@@ -78,6 +82,7 @@ SCHEMAS: dict[str, type] = {
     "evaluate_job": EvaluateJob,
     "plan_job": PlanJob,
     "slice_job": SliceJob,
+    "export_job": ExportJob,
     "bench_job": BenchJob,
 }
 

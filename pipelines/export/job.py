@@ -1,9 +1,11 @@
 """`gemma3n export`: what is asked for -> the writer for that runtime, in a folder made whole."""
 
 import errno
+import importlib.util
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from gemma3n.config import Config
@@ -75,7 +77,20 @@ def _writer(job: ExportJob) -> Callable[[str, NestedSize, Path], None]:
             from pipelines.export.hf import write_hf
 
             return _of_checkpoint(write_hf)
+        case Runtime.gguf:
+            _need("gguf", job)
+            from pipelines.export.gguf import write_gguf
+
+            return _of_checkpoint(partial(write_gguf, weights=job.weights))
     raise TypeError(f"no writer for {job.to}")
+
+
+def _need(package: str, job: ExportJob) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise SettingsError(
+            f"to={job.to.value} writes with {package}, which is not installed. "
+            "Install gemma3n-pipelines[export]."
+        )
 
 
 def _of_checkpoint(write: Callable[..., None]) -> Callable[[str, NestedSize, Path], None]:

@@ -89,6 +89,7 @@ class Checkpoint:
         self, folder: str | Path, parts: Collection[str] = PARTS, bring: bool = True
     ) -> None:
         name = pinned(folder)
+        self.name = name  # of one on the hub, with its commit
         self.folder = checkpoint_folder(name)
         self.config = Config.from_folder(self.folder)
         self.entries: dict[str, Entry] = {}
@@ -106,7 +107,8 @@ class Checkpoint:
             shapes: of every tensor, in bfloat16, by its released name.
         """
         self = cls.__new__(cls)
-        self.folder, self.config, self._open = Path(), config, {}
+        self.name = self.folder = Path()
+        self.config, self._open = config, {}
         self._lock = threading.Lock()
         stated = (
             Entry(_our_name(name, Path()), name, Path(), "BF16", shape)

@@ -17,7 +17,7 @@ from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from gemma3n.matformer import FULL_SIZE, ffn_borders
 from gemma3n.named import checkpoint_folder, pinned
-from gemma3n.new_checkpoint import check_free, new_checkpoint
+from gemma3n.new_checkpoint import new_checkpoint
 from gemma3n.rounded import (
     EMBEDDING,
     GROUP,
@@ -32,6 +32,7 @@ from gemma3n.rounded import (
 )
 from gemma3n.rounding import to_int4, to_int8
 from gemma3n.save import Output, write_json, write_shards
+from gemma3n.whole_folder import check_free
 
 _PIECE = 1 << 20  # weights that are read and rounded at a time, so that they stay in cache
 
@@ -68,7 +69,7 @@ def quantize_checkpoint(folder: str | Path, precision: str, output: str | Path) 
     config = checkpoint.config
     ends = list(ffn_borders(config, FULL_SIZE).values())
     raw = config.raw | {KEY: description(Precision[precision], ends)}
-    with new_checkpoint(output, checkpoint.folder, name) as partial:
+    with new_checkpoint(output, checkpoint) as partial:
         write_json(partial / "config.json", raw)
         write_shards(partial, list(_outputs(checkpoint, Precision[precision], ends)))
     return output

@@ -15,9 +15,10 @@ from gemma3n.checkpoint import Checkpoint, Cut, cut
 from gemma3n.config import Config
 from gemma3n.matformer import NestedSize, resolve_size
 from gemma3n.named import checkpoint_folder, pinned
-from gemma3n.new_checkpoint import check_free, new_checkpoint
+from gemma3n.new_checkpoint import new_checkpoint
 from gemma3n.rounded import refuse_rounded
 from gemma3n.save import Output, write_json, write_shards
+from gemma3n.whole_folder import check_free
 
 _PIECE_BYTES = 64_000_000
 
@@ -46,9 +47,9 @@ def slice_checkpoint(folder: str | Path, nested: str | NestedSize, output: str |
     refuse_rounded(config, "sliced")
     size = resolve_size(nested, config)
     checkpoint = Checkpoint(name)
-    with new_checkpoint(output, checkpoint.folder, name) as partial:
+    with new_checkpoint(output, checkpoint) as partial:
         write_json(partial / "config.json", sliced_config(checkpoint, size))
-        write_shards(partial, list(_outputs(checkpoint, size)))
+        write_shards(partial, list(sliced_outputs(checkpoint, size).values()))
     return output
 
 
@@ -69,8 +70,10 @@ def sliced_config(checkpoint: Checkpoint, size: NestedSize) -> dict[str, Any]:
     return raw
 
 
-def _outputs(checkpoint: Checkpoint, size: NestedSize) -> Iterator[Output]:
+def sliced_outputs(checkpoint: Checkpoint, size: NestedSize) -> dict[str, Output]:
+    """What a nested size keeps of every tensor, by our name in the slice, layers renumbered."""
     ple = checkpoint.config.text.hidden_size_per_layer_input
+    outputs = {}
     for name, entry in checkpoint.entries.items():
         kept = cut(name, size, checkpoint.config.text)
         if kept is None:
@@ -78,7 +81,9 @@ def _outputs(checkpoint: Checkpoint, size: NestedSize) -> Iterator[Output]:
         # Only layer numbers ever change in a name.
         released = entry.released.removesuffix(_tail(name)) + _tail(kept.name)
         shape = kept.shape(entry.shape, ple)
-        yield Output(released, entry.dtype, shape, _pieces(checkpoint, name, kept, ple))
+        pieces = _pieces(checkpoint, name, kept, ple)
+        outputs[kept.name] = Output(released, entry.dtype, shape, pieces)
+    return outputs
 
 
 def _tail(name: str) -> str:

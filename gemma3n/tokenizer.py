@@ -6,6 +6,8 @@ Encoding is for plain text: whatever a text holds, it never becomes a control to
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
 from itertools import groupby
 from pathlib import Path
 
@@ -23,6 +25,25 @@ _HTML_TAG = re.compile(
     r"</?(table|caption|thead|tbody|tfoot|tr|th|td|h[1-6]|blockquote"
     r"|strong|em|b|i|u|s|sub|sup|code)>"
 )
+
+
+class PieceKind(Enum):
+    """What a piece of a vocabulary is."""
+
+    NORMAL = "normal"  # made by merging
+    UNKNOWN = "unknown"
+    CONTROL = "control"  # never made from text
+    WHOLE = "whole"  # found in a text before anything is merged, such as "\n\n" and "<td>"
+    BYTE = "byte"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One entry of a vocabulary."""
+
+    text: str  # "▁" is a space
+    score: float  # of merges: the higher comes first
+    kind: PieceKind
 
 
 class Tokenizer:
@@ -56,7 +77,7 @@ class Tokenizer:
                 "tokenizer.model ships with the checkpoint: copy it beside config.json."
             )
         try:
-            pieces, model = _guard(self._path.read_bytes(), self._text_vocab)
+            pieces, self._whole, model = _guard(self._path.read_bytes(), self._text_vocab)
             self._pieces = SentencePieceProcessor(model_proto=model)
         except (RuntimeError, ValueError) as error:
             raise SettingsError(
@@ -115,6 +136,22 @@ class Tokenizer:
         """
         unknown = self._pieces.unk_id()
         return self._pieces.decode([i for i in ids if i < self._text_vocab and i != unknown])
+
+    def pieces(self) -> list[Piece]:
+        """The text vocabulary, in the order of ids; what steers the model is of kind CONTROL."""
+        return [
+            Piece(self._pieces.id_to_piece(i), self._pieces.get_score(i), self._kind(i))
+            for i in range(self._pieces.get_piece_size())
+        ]
+
+    def _kind(self, token: int) -> PieceKind:
+        if token in self._whole:
+            return PieceKind.WHOLE
+        if self._pieces.is_unknown(token):
+            return PieceKind.UNKNOWN
+        if self._pieces.is_control(token):
+            return PieceKind.CONTROL
+        return PieceKind.BYTE if self._pieces.is_byte(token) else PieceKind.NORMAL
 
     def chat_ids(self, turns: list[Turn], open_model_turn: bool = True) -> list[int]:
         """A conversation, as instruction-tuned checkpoints know it.
@@ -191,7 +228,7 @@ _CONTROL, _USER_DEFINED = b"\x03", b"\x04"
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
-def _guard(model: bytes, text_vocab: int) -> tuple[int, bytes]:
+def _guard(model: bytes, text_vocab: int) -> tuple[int, set[int], bytes]:
     """Make SentencePiece itself unable to turn text into control tokens.
 
     Released files hold `<start_of_turn>` and its like as user-defined pieces, which are matched
@@ -199,12 +236,12 @@ def _guard(model: bytes, text_vocab: int) -> tuple[int, bytes]:
     Pieces past the text vocabulary (media, if a file has them) are left out.
 
     Returns:
-        How many pieces the file has, and the changed file.
+        How many pieces the file has, which stay user-defined, and the changed file.
 
     Raises:
         ValueError: not a protobuf message.
     """
-    pieces, guarded = 0, bytearray()
+    pieces, whole, guarded = 0, set(), bytearray()
     absent = slice(0, 0)
     for number, begin, value, end in _fields(model, 0, len(model)):
         record = bytearray(model[begin:end])
@@ -215,10 +252,13 @@ def _guard(model: bytes, text_vocab: int) -> tuple[int, bytes]:
             if _USER_DEFINED[0] in record:  # a quick look, with which most pieces are done
                 piece = {n: slice(at, stop) for n, _, at, stop in _fields(model, value, end)}
                 text, kind = piece.get(_PIECE_TEXT, absent), piece.get(_PIECE_TYPE, absent)
-                if model[kind] == _USER_DEFINED and _is_control(model[text].decode()):
-                    record[kind.start - begin : kind.stop - begin] = _CONTROL
+                if model[kind] == _USER_DEFINED:
+                    if _is_control(model[text].decode()):
+                        record[kind.start - begin : kind.stop - begin] = _CONTROL
+                    else:
+                        whole.add(pieces - 1)
         guarded += record
-    return pieces, bytes(guarded)
+    return pieces, whole, bytes(guarded)
 
 
 def _is_control(piece: str) -> bool:

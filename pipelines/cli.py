@@ -135,6 +135,7 @@ def _dispatch(settings: Any, command: str) -> int:
         BenchJob,
         DoctorJob,
         EvaluateJob,
+        ExportJob,
         PathJob,
         PlanJob,
         QuantizeJob,
@@ -164,6 +165,10 @@ def _dispatch(settings: Any, command: str) -> int:
             from pipelines.quantize import quantize_job
 
             return quantize_job(settings)
+        case ExportJob():
+            from pipelines.export.job import export
+
+            return export(settings)
         case BenchJob():
             from pipelines.bench import bench
 

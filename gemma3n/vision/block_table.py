@@ -79,6 +79,12 @@ _OPTIONS = {
     ],
 }
 _OPTIONAL = {"kv_stride"}  # absent is the default of `Block`
+# Which of `_UNUSED` the decoded form of a kind names.
+_ALSO_NAMED = {
+    "er": ("act_layer", "force_in_chs", "noskip", "pw_kernel_size", "se_ratio"),
+    "uir": ("act_layer", "dw_kernel_size_end", "noskip", "se_ratio"),
+    "mqa": ("act_layer", "noskip"),
+}
 # What timm can also do. The decoded form always names these; no Gemma 3n tower uses them.
 _UNUSED = {
     "act_layer": None,
@@ -123,6 +129,27 @@ def stem_and_blocks(config: VisionConfig) -> tuple[int, list[list[Block]]]:
     return round_width(args["stem_size"]), [
         [stage[0], *(replace(block, stride=1) for block in stage[1:])] for stage in stages
     ]
+
+
+def decoded_table(config: VisionConfig) -> dict[str, Any]:
+    """The tower's shape as timm takes it: `model_args` with the table in its decoded form.
+
+    Raises:
+        SettingsError: as `stem_and_blocks` does.
+    """
+    stem, stages = stem_and_blocks(config)
+    table = [
+        [
+            {
+                "block_type": block.kind,
+                **{key: getattr(block, field) for field, key, _ in _OPTIONS[block.kind]},
+                **{key: _UNUSED[key] for key in _ALSO_NAMED[block.kind]},
+            }
+            for block in stage
+        ]
+        for stage in stages
+    ]
+    return {"block_args": table, "stem_size": stem}
 
 
 def round_width(width: float) -> int:

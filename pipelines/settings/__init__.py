@@ -12,6 +12,7 @@ from pipelines.settings.executor import (
     PoolSettings,
     PoolsSettings,
 )
+from pipelines.settings.export import ExportJob, Runtime, Weights
 from pipelines.settings.jobs import (
     BenchJob,
     EvaluateJob,
@@ -55,6 +56,7 @@ __all__ = [
     "EvaluateJob",
     "ExecutorKind",
     "ExecutorSettings",
+    "ExportJob",
     "JointSettings",
     "LossSettings",
     "Measured",
@@ -76,11 +78,13 @@ __all__ = [
     "RateSettings",
     "ReportJob",
     "RunsSettings",
+    "Runtime",
     "SliceJob",
     "SourceJob",
     "Task",
     "TrainJob",
     "Trains",
+    "Weights",
 ]
 
 # What people ask for and cannot have, with the reason.
@@ -94,6 +98,7 @@ SCHEMAS: dict[str, type] = {
     "plan_job": PlanJob,
     "slice_job": SliceJob,
     "quantize_job": QuantizeJob,
+    "export_job": ExportJob,
     "bench_job": BenchJob,
     "report_job": ReportJob,
     "doctor_job": DoctorJob,

@@ -1,0 +1,120 @@
+"""What exports are tried with: nano and media; a stand-in for torchvision, where it is missing."""
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+import types
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import Image
+from torch import Tensor
+
+import gemma3n
+from gemma3n.chat import Mark
+from gemma3n.vision.pixels import image_pixels
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+
+
+class _Anything(type):
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Absent
+
+
+class _Absent(metaclass=_Anything):
+    """Any class, function or constant of torchvision: timm imports them and uses none here."""
+
+
+class _StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds every module under `torchvision`, with anything in it."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name.partition(".")[0] != "torchvision":
+            return None
+        return importlib.machinery.ModuleSpec(name, self, is_package=True)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        module = types.ModuleType(spec.name)
+        module.__path__ = []
+        vars(module)["__version__"] = "0.28.0"  # transformers asks for it
+        module.__getattr__ = _of_module  # type: ignore[method-assign]
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        pass
+
+
+class InterpolationMode(Enum):
+    """What transformers names of torchvision."""
+
+    NEAREST = "nearest"
+    NEAREST_EXACT = "nearest-exact"
+    BILINEAR = "bilinear"
+    BICUBIC = "bicubic"
+    BOX = "box"
+    HAMMING = "hamming"
+    LANCZOS = "lanczos"
+
+
+def _of_module(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return InterpolationMode if name == "InterpolationMode" else _Absent
+
+
+# torchvision's wheels each want one build of torch; timm's models need nothing of it.
+if importlib.util.find_spec("timm") and not importlib.util.find_spec("torchvision"):
+    sys.meta_path.append(_StandIn())
+
+
+@pytest.fixture(scope="session")
+def nano() -> gemma3n.Gemma3n:
+    """The trained checkpoint that comes with the package, in float32."""
+    return gemma3n.load("nano", precision="float32", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def mel() -> Tensor:
+    """[frames, 128] of a spoken number."""
+    waveform, _ = soundfile.read(SAMPLES / "audio/en_allison/string-407.wav", dtype="float32")
+    return torch.from_numpy(gemma3n.log_mel(waveform))
+
+
+@pytest.fixture(scope="session")
+def pixels() -> Tensor:
+    """[1, 3, 256, 256] of a handwritten digit, 0..1."""
+    image = Image.open(SAMPLES / "images/digit-1305.png")
+    return torch.from_numpy(image_pixels(image, 256)[None].astype(np.float32) / 255)
+
+
+@pytest.fixture(scope="session")
+def text_ids(nano: gemma3n.Gemma3n) -> Tensor:
+    """[1, seq] of text alone, longer than nano's sliding window."""
+    said = "please say the handwritten digit three and then ten of clubs, one nine. " * 9
+    return torch.tensor([nano.tokenizer.prompt_ids([said])])
+
+
+@pytest.fixture(scope="session")
+def media_ids(nano: gemma3n.Gemma3n) -> Tensor:
+    """[1, seq] of a prompt with an image and a clip."""
+    content: list[str | Mark] = [
+        "What is it? ",
+        Mark.IMAGE,
+        " and what is said? ",
+        Mark.AUDIO,
+        " Say.",
+    ]
+    return torch.tensor([nano.tokenizer.prompt_ids(content)])

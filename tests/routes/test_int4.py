@@ -86,3 +86,12 @@ def test_bytes_count_every_copy() -> None:
     assert Int4(*parts).bytes == kernel + 32 * 64 + 32 * 4
     tile = Int4(*to_int4(torch.randn(64, 64)), copy=False)
     assert tile.bytes == 2 * (weights + scales)
+
+
+def test_on_an_accelerator_nothing_is_used_that_only_a_cpu_has() -> None:
+    packed, scale, zero = (part.to("meta") for part in to_int4(torch.randn(64, GROUP)))
+    block = Int4(packed, scale, zero)
+    assert block.kernel is None
+    assert block.copy is None
+    found = block(torch.randn(2, 3, GROUP, dtype=torch.bfloat16, device="meta"))
+    assert (found.shape, found.dtype) == ((2, 3, 64), torch.bfloat16)

@@ -107,3 +107,11 @@ def test_without_the_private_operators_the_weight_is_brought_to_the_activations_
         probe.cache_clear()
     torch.testing.assert_close(fallback, F.linear(x, from_int8(weight, scale)))
     assert (fallback - usual).norm() / fallback.norm() < 0.015
+
+
+def test_on_an_accelerator_nothing_is_used_that_only_a_cpu_has() -> None:
+    weight, scale = (part.to("meta") for part in to_int8(torch.randn(7, 32)))
+    block = Int8(weight, scale)
+    assert block.multiply is None
+    found = block(torch.randn(2, 3, 32, dtype=torch.bfloat16, device="meta"))
+    assert (found.shape, found.dtype) == ((2, 3, 7), torch.bfloat16)

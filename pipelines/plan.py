@@ -11,12 +11,15 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from gemma3n.checkpoint import Checkpoint
 from gemma3n.choices import Precision
 from gemma3n.config import Config
 from gemma3n.errors import SettingsError
+from gemma3n.matformer import named_sizes
 from gemma3n.memory import MemoryPlan, plan_memory
 from gemma3n.rounded import rounded
 from pipelines.exit_code import DONE
+from pipelines.plan_fit import Planned, fit_document, fit_lines, room_of, what_fits
 from pipelines.settings import ExecutorKind, PlanJob
 
 _CONTEXT = 4096  # tokens, unless asked otherwise
@@ -47,20 +50,25 @@ def plan(job: PlanJob) -> int:
     asked = Precision.bfloat16 if job.precision is Precision.auto else job.precision
     own = rounded(config)
     precision = asked if own is None else own.weights
-    plans = {
-        size: plan_memory(
-            job.model.path,
+    parts = [part.value for part in job.parts]
+    checkpoint = Checkpoint(job.model.path, parts, bring=False)
+
+    def planned(size: str, precision: Precision) -> MemoryPlan:
+        return plan_memory(
+            checkpoint,
             nested=size,
-            parts=[part.value for part in job.parts],
+            parts=parts,
             precision=precision.value,
             ple=replace(job.ple.load, bits=job.ple.bits),  # those of a store are on its disks
             context=context,
             batch=job.batch,
             pack=bool(job.pack.value),
         )
-        for size in job.sizes
-    }
+
+    plans = {size: planned(size, precision) for size in job.sizes}
+    room = room_of(job.machine)
     document = _document(job, precision, context, plans)
+    document["fit"] = {"machine": job.machine.value, **fit_document(plans, room)}
     title = f"{job.model.path}, weights in {precision.value}"
     tables = [_table(title, plans)]
     if job.executor.kind is ExecutorKind.ray:
@@ -70,8 +78,18 @@ def plan(job: PlanJob) -> int:
     if job.json:
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
-        Console(markup=False, highlight=False).print(*tables)
+        console = Console(markup=False, highlight=False)
+        console.print(*tables)
+        instead = None if own else what_fits(planned, _by_size(config, planned), precision, room)
+        for line in fit_lines(job.machine, plans, instead, room):
+            console.print(line, soft_wrap=True)
     return DONE
+
+
+def _by_size(config: Config, planned: Planned) -> list[str]:
+    """Names of the checkpoint's nested sizes, the largest first."""
+    weights = {name: planned(name, Precision.bfloat16).parameters for name in named_sizes(config)}
+    return sorted(weights, key=weights.__getitem__, reverse=True)
 
 
 def _pools(

@@ -13,10 +13,10 @@ from gemma3n.config import Config
 from gemma3n.memory import BYTES_PER_WEIGHT, plan_memory
 from gemma3n.named import NANO
 from pipelines.limits import total_memory
+from pipelines.plan_fit import SPARE
 from pipelines.random_checkpoint import SIZES, raw_config, shapes_of
 
 CONTEXT = 4096  # tokens of the row that is planned for
-SPARE = 500_000_000  # bytes that a run takes besides weights and KV cache
 _SIZES = {
     "e4b": ("full", "e3.59b-layer", "e2.98b-layer", "e2.49b-block", "small"),
     "e2b": ("full",),

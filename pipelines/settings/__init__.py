@@ -16,6 +16,7 @@ from pipelines.settings.export import ExportJob, Runtime, Weights
 from pipelines.settings.jobs import (
     BenchJob,
     EvaluateJob,
+    Machine,
     Measured,
     Normaliser,
     PathJob,
@@ -59,6 +60,7 @@ __all__ = [
     "ExportJob",
     "JointSettings",
     "LossSettings",
+    "Machine",
     "Measured",
     "ModelSettings",
     "NestedSettings",

@@ -134,6 +134,13 @@ class EvaluateJob(SourceJob):
             raise SettingsError("sizes=[]; name at least one nested size.")
 
 
+# Names as people write them, which no Python name may be.
+Machine = Enum(
+    "Machine",
+    {name: name for name in ("this", "phone-4gb", "phone-8gb", "laptop-16gb", "h100-80gb")},
+)
+
+
 @dataclass
 class PlanJob:
     """What a load would cost, from the files' headers alone."""
@@ -150,6 +157,9 @@ class PlanJob:
         None, "tokens a row may reach, prompt and answer; by default 4096, or all there are"
     )
     batch: int = setting(8, "rows decoded at once")
+    machine: Machine = setting(
+        Machine["this"], "what it is to fit: this one, or what a program gets of one like these"
+    )
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
     json: bool = setting(False, "print JSON instead of a table")
 

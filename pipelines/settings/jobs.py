@@ -137,7 +137,13 @@ class EvaluateJob(SourceJob):
 # Names as people write them, which no Python name may be.
 Machine = Enum(
     "Machine",
-    {name: name for name in ("this", "phone-4gb", "phone-8gb", "laptop-16gb", "h100-80gb")},
+    {
+        "this": "this",
+        "phone-4gb": "phone-4gb",
+        "phone-8gb": "phone-8gb",
+        "laptop-16gb": "laptop-16gb",
+        "h100-80gb": "h100-80gb",
+    },
 )
 
 

@@ -17,7 +17,8 @@ from pipelines.cli import main
 from pipelines.doctor import codecs, disk, machine, packages, self_test
 from pipelines.doctor.doctor import doctor
 from pipelines.doctor.finding import Finding, State, broken, note, ok
-from pipelines.doctor.fits import SPARE, fits, released
+from pipelines.doctor.fits import fits, released
+from pipelines.plan_fit import SPARE
 from pipelines.random_checkpoint import SIZES
 from pipelines.settings import DoctorJob
 

@@ -42,6 +42,9 @@ class Generation:
         on_token: called with (key, token id) as soon as a token stands: under `auto` when the
             answer does.
         draft: the model that drafts under `speculative`; None is the model itself.
+
+    Raises:
+        SettingsError: no slots, or a size that is not within the loaded one.
     """
 
     def __init__(
@@ -55,6 +58,8 @@ class Generation:
         on_token: Callable[[int, int], None] | None = None,
         draft: "Gemma3n | None" = None,
     ) -> None:
+        if slots < 1:
+            raise SettingsError(f"slots={slots}; at least 1 row is decoded at once. Raise it.")
         self.model, self.sampling, self.policy = model, sampling, policy or Policy()
         self.slots, self.chunk, self.on_token = slots, chunk, on_token
         self.draft = draft or model
@@ -166,7 +171,9 @@ class Generation:
 
     def _new_lane(self, size: NestedSize) -> Lane:
         model, longest = self.model, self.policy.draft_tokens
-        drafts = self.policy.kind == SPECULATIVE and size != self.small
+        # At another precision even the same size is worth drafting with.
+        is_other = size != self.small or self.draft is not model
+        drafts = self.policy.kind == SPECULATIVE and is_other
         slots = Slots(model, self.slots, model.running(size), longest if drafts else 0, self.chunk)
         answers = Answers(
             self.sampling,

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import torch
@@ -195,7 +196,14 @@ def _table(name: str, one: nn.Embedding, folder: str | Path | None) -> PleTable:
     output = Output(name, _DTYPES[weight.dtype], tuple(weight.shape), iter([weight.cpu()]))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, [output])
+        # Whoever reads the file that was there keeps it: it is replaced, not written over.
+        with NamedTemporaryFile(prefix=f".{name}-", dir=path.parent, delete=False) as half:
+            pass
+        try:
+            write_file(Path(half.name), [output])
+            Path(half.name).replace(path)
+        finally:
+            Path(half.name).unlink(missing_ok=True)
     except OSError as error:
         raise SettingsError(
             f"'{path}', which is to hold the embedding, cannot be written: {error.strerror}. "

@@ -103,9 +103,9 @@ class _Maker:
 
     def blocks(self, name: str, linear: Linear, axis: int, ends: list[int]) -> Blocks:
         """A map's blocks along one axis, which end at `ends`."""
-        if axis == 1 and self.formats.weights is Precision.int4:
+        full = shape_of(self.checkpoint.entries[name])[1]
+        if axis == 1 and self.formats.weights is Precision.int4 and fits_int4(full):
             # Inputs of a group stay together: those past a nested size then meet zeros.
-            full = shape_of(self.checkpoint.entries[name])[1]
             ends = sorted({min(-(-end // GROUP) * GROUP, full) for end in ends})
         whole = range(linear.in_features if axis == 0 else linear.out_features)
         runs = [range(start, stop) for start, stop in pairwise([0, *ends])]

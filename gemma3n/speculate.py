@@ -52,8 +52,10 @@ class SpeculativeLane:
     def step(self) -> None:
         """See `Lane`."""
         rows = np.arange(self.rows)
-        room = int((self.answers.rooms[rows] - self.answers.counts[rows]).max())
-        length = min(self.length.choose(), room - 1)
+        length = self.length.choose()
+        if not self.length.fixed:  # where it is, answers may not depend on other rows' room
+            room = int((self.answers.rooms[rows] - self.answers.counts[rows]).max())
+            length = min(length, room - 1)
         if length < 1:
             self._plain(rows)
         else:
@@ -80,8 +82,8 @@ class SpeculativeLane:
     def _round(self, rows: Ints, length: int) -> None:
         began = time.perf_counter()
         drafted, drafts = self._drafted(rows, length)
+        given = drafted.tolist()  # waits for the device: only now drafting has ended
         drawn = time.perf_counter()
-        given = drafted.tolist()
         last = [seen[-1] for seen in self.unseen]
         logits = self.slots.extend([[a, *b] for a, b in zip(last, given, strict=True)])
         right, chosen = self.judge(rows, logits, drafted, drafts)

@@ -51,6 +51,11 @@ def beside(
     return PackedTable(table, packing_of(checkpoint, ple.bits)) if ple.bits < 16 else table
 
 
+def is_cached(table: PleTable) -> bool:
+    """Whether there is a row cache in front of where a table is."""
+    return isinstance(table.table if isinstance(table, PackedTable) else table, RowCache)
+
+
 def file_table(checkpoint: Checkpoint, ple: Ple | None = None) -> FileTable:
     """The PLE table of a checkpoint, in its file; of quantised rows, as blocks in theirs."""
     if ple is not None and ple.bits < 16:

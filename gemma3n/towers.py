@@ -15,7 +15,7 @@ from gemma3n.config import AudioConfig, VisionConfig
 from gemma3n.errors import SettingsError
 from gemma3n.fuse import Embedder
 from gemma3n.vision.mobilenet import MobileNet
-from gemma3n.weights import Target, load_module
+from gemma3n.weights import Target, load_module, weight_bytes
 
 Built = TypeVar("Built", bound=nn.Module)
 Medium = TypeVar("Medium", AudioConfig, VisionConfig)
@@ -31,8 +31,7 @@ class Loaded:
     @classmethod
     def since(cls, began: float, module: nn.Module) -> "Loaded":
         """A module whose loading began at a reading of `time.perf_counter`."""
-        held = sum(p.numel() * p.element_size() for p in module.parameters())
-        return cls(time.perf_counter() - began, held)
+        return cls(time.perf_counter() - began, weight_bytes(module))
 
 
 class Towers:

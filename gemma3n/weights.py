@@ -183,6 +183,13 @@ def _some(checkpoint: Checkpoint, names: Collection[str]) -> str:
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more tensors"
 
 
+def weight_bytes(module: nn.Module) -> int:
+    """Bytes of a module's weights, of those too that routes hold instead of it."""
+    routes = [r for m in module.modules() if (r := getattr(m, "route", None)) is not None]
+    held = sum(p.numel() * p.element_size() for p in module.parameters())
+    return held + sum(route.bytes for route in routes)
+
+
 def _log(
     prefix: str,
     module: nn.Module,
@@ -199,8 +206,7 @@ def _log(
         "loaded %s: %.1f M parameters, %.1f MB as %s on %s, %.2f s",
         prefix,
         sum(p.numel() for p in parameters) / 1e6,
-        sum(held.bytes for held in routes) / 1e6
-        + sum(p.numel() * p.element_size() for p in parameters) / 1e6,
+        weight_bytes(module) / 1e6,
         kind,
         target.device,
         time.perf_counter() - began,

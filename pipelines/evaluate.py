@@ -24,7 +24,7 @@ from pipelines.exit_code import DONE, INTERRUPTED
 from pipelines.hints import hint_of_scores
 from pipelines.intervals import Metric
 from pipelines.mistakes import example
-from pipelines.nested import nested_size
+from pipelines.nested import check_policy, nested_size
 from pipelines.normalisers import normaliser
 from pipelines.output import writable
 from pipelines.path import check_path, check_prompt, unused_groups
@@ -118,6 +118,9 @@ def _evaluate(job: EvaluateJob, task: Task, command: str) -> int:
     scoring = scoring_of(job, task, first.fuse.to)
     job = replace(job, model=job.model.pinned())
     runs = {size: _path_job(job, task, size) for size in _distinct(job)}
+    config = Config.from_folder(job.model.folder)
+    for run in runs.values():
+        check_policy(run.policy, nested_size(run.nested, config), config)
     if job.calibrate:
         _check_calibration(job, list(runs), labels)
     output = str(new_folder("evaluate")) if job.output is None else job.output
@@ -301,5 +304,7 @@ def run_of(folder: Path, name: str) -> Run:
     summary = folder / SUMMARY
     seconds = None
     if summary.is_file():
-        seconds = json.loads(summary.read_text(encoding="utf-8"))["seconds"]
+        told = json.loads(summary.read_text(encoding="utf-8"))
+        # Of a run that went on they are those of its last stretch, and say nothing of its speed.
+        seconds = None if told["earlier"] else told["seconds"]
     return {"folder": name, "seconds": seconds, "unlabelled": unlabelled(folder)}

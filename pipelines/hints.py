@@ -68,7 +68,9 @@ def hint_of_scores(found: Mapping[str, Any], metric: str) -> str | None:
     fewer_is_better = metric in found["lower_is_better"]
     sets, over = found["sets"], found["over"]
     by_size = sets.get("all rows") or next(iter(sets.values()))
-    seconds = {size: run["seconds"] for size, run in found["runs"].items()}
+    seconds = {size: run["seconds"] for size, run in found["runs"].items() if run["seconds"]}
+    if over not in seconds:
+        return None
     for size in sorted(seconds, key=seconds.__getitem__):
         if size == over or size not in by_size or by_size[size]["rows"] < _ENOUGH_ROWS:
             continue

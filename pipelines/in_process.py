@@ -127,7 +127,9 @@ def _ple_counter(model: "Gemma3n", summary: Summary) -> Callable[[], None]:
     before = table.traffic.copy()
 
     def add() -> None:
-        summary.add_ple(**asdict(table.traffic.since(before)))
+        from gemma3n.tables import is_cached
+
+        summary.add_ple(**asdict(table.traffic.since(before)), cached=is_cached(table))
 
     return add
 

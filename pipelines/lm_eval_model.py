@@ -49,8 +49,9 @@ class Gemma3nLM(TemplateLM):  # type: ignore[misc,unused-ignore]  # where it is 
         path: str = "nano",
         nested: str = "full",
         precision: str = "auto",
+        pack: bool | None = None,
         device: str | None = None,
-        ple: str = "mmap",
+        ple: str | gemma3n.Ple = "mmap",
         batch_size: int | str | None = None,
         max_batch_size: int | None = None,
         max_length: int | None = None,
@@ -61,7 +62,8 @@ class Gemma3nLM(TemplateLM):  # type: ignore[misc,unused-ignore]  # where it is 
         Args:
             path: folder of a checkpoint, `nano`, or `owner/name` on the Hugging Face hub.
             nested: size, by name.
-            precision: auto, float32 or bfloat16.
+            precision: auto, float32, bfloat16, int8 or int4.
+            pack: whether weights are packed copies; None where it helps.
             device: auto, cpu, cuda, cuda:N or mps.
             ple: mmap or resident.
             batch_size: rows at once; no result depends on it. `auto` is 8.
@@ -79,6 +81,7 @@ class Gemma3nLM(TemplateLM):  # type: ignore[misc,unused-ignore]  # where it is 
             nested=nested,
             parts=["text"],
             precision=precision,
+            pack=pack,
             device=device or "auto",
             ple=ple,
         )

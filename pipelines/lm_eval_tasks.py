@@ -32,7 +32,14 @@ from pipelines.score_files import (
 )
 from pipelines.score_sets import cells
 from pipelines.scored import ALL, Scored
-from pipelines.settings import EvaluateJob, ExecutorKind, Normaliser, Task
+from pipelines.settings import (
+    EvaluateJob,
+    ExecutorKind,
+    Normaliser,
+    PlePlacement,
+    PolicyKind,
+    Task,
+)
 
 _UNUSED = ("mel", "resize", "encode", "fuse", "decode")  # groups that the harness decides on
 _SHOWN = 3  # columns
@@ -94,6 +101,8 @@ def _check(job: EvaluateJob) -> None:
         f"source.path={job.source.path}": bool(job.source.path),
         "calibrate=true": job.calibrate,
         f"normalise={job.normalise.value}": job.normalise is not Normaliser.basic,
+        f"policy={job.policy.kind.value}": job.policy.kind is not PolicyKind.single,
+        "ple=store": job.ple.placement is PlePlacement.store,
         f"executor={job.executor.kind.value}": job.executor.kind is not ExecutorKind.in_process,
         **{f"{group}.{name}": True for group in _UNUSED for name in changed(getattr(job, group))},
     }
@@ -134,7 +143,8 @@ def _run(job: EvaluateJob, size: str, task: Any, manager: Any) -> Iterator[tuple
         nested=size,
         precision=job.precision.value,
         device=job.device.value,
-        ple=job.ple.placement.value,
+        pack=job.pack.value,
+        ple=job.ple.anywhere().load,
         batch_size=job.executor.batch,
     )
     found = simple_evaluate(

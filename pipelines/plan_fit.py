@@ -11,7 +11,8 @@ from pipelines.limits import total_memory
 from pipelines.settings import Machine
 
 SPARE = 500_000_000  # bytes that a run takes besides weights and KV cache
-_LESS = (Precision.int8, Precision.int4)  # formats in which less fits more, the best first
+# Formats from the largest to the smallest; the last costs more quality than a smaller size does.
+_FORMATS = (Precision.float32, Precision.bfloat16, Precision.int8, Precision.int4)
 
 
 @dataclass(frozen=True)
@@ -70,16 +71,12 @@ def what_fits(
 
 
 def _candidates(sizes: list[str], precision: Precision) -> Iterator[tuple[str, Precision]]:
-    formats = [precision, *(one for one in _LESS if _is_less(one, precision))]
-    for some in (formats[:2], formats[2:]):
+    formats = _FORMATS[_FORMATS.index(precision) :]
+    mild = [one for one in formats if one is precision or one is not Precision.int4]
+    for some in (mild, [one for one in formats if one not in mild]):
         for size in sizes:
             for one in some:
                 yield size, one
-
-
-def _is_less(one: Precision, than: Precision) -> bool:
-    order = [Precision.float32, Precision.bfloat16, *_LESS]
-    return order.index(one) > order.index(than)
 
 
 def fit_document(plans: Mapping[str, MemoryPlan], room: Room) -> dict[str, Any]:

@@ -78,6 +78,7 @@ def plan_pools(job: PlanJob, size: str, precision: str, context: int) -> list[Po
     path += ["encode"] * bool(towers) + ["fuse", "decode"] * (Part.text in job.parts) + ["write"]
     asked = PathJob(job="plan", path=path, model=job.model, ple=job.ple, executor=job.executor)
     pools, is_store = job.executor.pools, job.ple.placement is PlePlacement.store
+    ple = replace(job.ple.load, bits=job.ple.bits)  # those of a store are on its disks
     plans = []
     for name, stages in check_pools(asked):
         parts = [part.value for part in towers] if "encode" in stages else []
@@ -85,16 +86,17 @@ def plan_pools(job: PlanJob, size: str, precision: str, context: int) -> list[Po
         settings: PoolSettings = getattr(pools, name)
         items: list[Item] = []
         if parts:
-            placement = "mmap" if is_store else job.ple.placement.value
             batch = settings.batch if "decode" in stages else 0
-            planned = plan_memory(job.model.path, size, parts, precision, placement, context, batch)
+            planned = plan_memory(
+                job.model.path, size, parts, precision, ple, context, batch, bool(job.pack.value)
+            )
             items = planned.items
         if is_store:
             items = [item for item in items if item.tier != "disk"]
         plans.append(PoolPlan(name, tuple(stages), settings, tuple(items)))
     if is_store and Part.text in job.parts:
         # Whatever size decodes, a store has the whole table: jobs of all sizes share it.
-        whole = plan_memory(job.model.path, "full", ["text"], precision, "mmap", context, 0)
+        whole = plan_memory(job.model.path, "full", ["text"], precision, ple, context, 0)
         shards = job.ple.shards
         items = [
             replace(item, parameters=item.parameters // shards, bytes=item.bytes // shards)

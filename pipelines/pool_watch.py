@@ -16,6 +16,7 @@ from typing import Any
 from pipelines.pool_notes import Note, Worked, notes, together
 from pipelines.pools import Post
 from pipelines.progress import Summary
+from pipelines.settings import PlePlacement
 from pipelines.step import StageTimes
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,10 @@ class Watch:
             }
             summary.stage_seconds.add(one.stage_seconds)
             if one.ple_rows:
-                summary.add_ple(one.ple_rows, one.ple_moved, one.ple_bytes, one.ple_seconds)
+                ple = post.job.ple
+                apart = ple.placement is PlePlacement.store or post.settings.num_gpus > 0
+                moved = (one.ple_rows, one.ple_moved, one.ple_bytes, one.ple_seconds)
+                summary.add_ple(*moved, cached=apart and ple.cache_rows > 0)
             summary.stage_seconds.count(one.stage_rows)
             for stage, counts in one.counts.items():
                 summary.add_counts(stage, counts)

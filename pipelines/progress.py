@@ -26,6 +26,7 @@ class Summary:
     total: int | None = None  # items of the source, once they are counted
     rows: int = 0  # segments of items
     failed: int = 0  # rows
+    interrupted: bool = False  # before its end
     lost: int = 0  # items of the source that are not done at the end of `executor=ray`
     skipped: Counter[str] = field(default_factory=Counter)  # files of other kinds, by extension
     audio_seconds: float = 0.0
@@ -70,11 +71,19 @@ class Summary:
         self.waited_seconds += seconds
         self.rows_ready += was_ready
 
-    def add_ple(self, rows: int, moved: int, bytes: int, wait_seconds: float) -> None:
-        """Add what a table of per-layer embeddings was asked; see `gemma3n.text.ple.Traffic`."""
+    def add_ple(self, rows: int, moved: int, bytes: int, wait_seconds: float, cached: bool) -> None:
+        """Add what a table of per-layer embeddings was asked; see `gemma3n.text.ple.Traffic`.
+
+        Args:
+            rows: asked for.
+            moved: of these, those that came from where the table is.
+            bytes: of what came.
+            wait_seconds: for them.
+            cached: there is a row cache before it; else nothing can hit.
+        """
         more = {"rows": rows, "moved": moved, "bytes": bytes, "wait_seconds": wait_seconds}
         self.ple = {name: self.ple.get(name, 0) + value for name, value in more.items()}
-        if self.ple["rows"]:
+        if cached and self.ple["rows"]:
             self.ple["hit_rate"] = 1 - self.ple["moved"] / self.ple["rows"]
 
     def document(self) -> dict[str, Any]:

@@ -184,7 +184,7 @@ def _execute(
             except KeyboardInterrupt:
                 if not began:
                     raise
-                code = INTERRUPTED
+                code, summary.interrupted = INTERRUPTED, True
             failed = assemble(folder, job.sink.formats, finished.moved()).failed
         with replacing(folder / SUMMARY) as file:
             file.write((json.dumps(summary.document(), indent=2) + "\n").encode())

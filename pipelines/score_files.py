@@ -48,7 +48,7 @@ class Run(TypedDict):
     """How one size was run."""
 
     folder: str  # its run folder, as seen from that of scores.json; or an absolute path
-    seconds: float | None  # that it took, the last time it went on
+    seconds: float | None  # that it took; None if it was begun before, or killed
     unlabelled: dict[str, int]  # `rows` without a reference, `failed` ones of those
 
 

@@ -47,7 +47,14 @@ def planned(job: PathJob, load: Load, precision: str) -> dict[str, Any] | None:
         context = min(_CONTEXT, longest)
         batch = job.executor.batch
         plan = plan_memory(
-            load.folder, load.nested, load.parts, precision, load.ple, context, batch
+            load.folder,
+            load.nested,
+            load.parts,
+            precision,
+            load.ple,
+            context,
+            batch,
+            bool(load.pack),
         )
         items = [asdict(item) for item in plan.items]
         return {"size": plan.size, "context": context, "batch": batch, "items": items}

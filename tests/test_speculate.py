@@ -1,5 +1,6 @@
 from collections import Counter
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
@@ -7,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gemma3n import Gemma3n, NestedSize
+import gemma3n
+from gemma3n import Gemma3n, NestedSize, SettingsError
 from gemma3n.choose import distribution, draw
 from gemma3n.draft_length import DraftLength
 from gemma3n.generate import Completion, Generation, Prompt, complete
@@ -130,11 +132,32 @@ def joint(model: Gemma3n, prompt: list[int], sampling: Sampling) -> dict[tuple[i
 
 
 def test_a_sampled_answer_does_not_depend_on_batch_mates(model: Gemma3n) -> None:
-    sampling = Sampling(8, temperature=3.0, stop_ids=[])
-    rows = [Prompt([2, 9, 8], seed=1), Prompt([2, 9], seed=2), Prompt([2, 9, 8], seed=3)]
-    together = [answer.token_ids for answer in speculate(model, rows, sampling)]
-    assert together == [speculate(model, [row], sampling)[0].token_ids for row in rows]
-    assert together[0] != together[2]
+    sampling = Sampling(9, temperature=3.0, stop_ids=[])
+    rows = [Prompt([2, 9, 8][: 2 + seed % 2], seed=seed) for seed in range(6)]
+    alone = [speculate(model, [row], sampling)[0].token_ids for row in rows]
+    assert alone[0] != alone[2]
+    for slots in (2, 6):
+        together = speculate(model, rows, sampling, slots=slots)
+        assert [answer.token_ids for answer in together] == alone
+
+
+def test_the_same_size_drafts_if_it_is_loaded_by_itself(checkpoint_folder: Path) -> None:
+    def loaded(precision: str) -> Gemma3n:
+        return gemma3n.load(checkpoint_folder, parts=["text"], precision=precision, device="cpu")
+
+    model = loaded("float32")
+    policy = Policy(SPECULATIVE, "full")
+    for draft, has_drafted in ((None, False), (loaded("bfloat16"), True)):
+        generation = Generation(
+            model, Sampling(8, stop_ids=[]), policy=policy, slots=1, draft=draft
+        )
+        complete(generation, [Prompt([2, 9, 8])])
+        assert (generation.counts()["drafted"] > 0) == has_drafted
+
+
+def test_no_slots_are_refused(model: Gemma3n) -> None:
+    with pytest.raises(SettingsError, match="slots=0; at least 1 row is decoded at once"):
+        Generation(model, Sampling(8), slots=0)
 
 
 def test_draws_follow_their_weights_and_never_take_a_zero() -> None:

@@ -16,6 +16,7 @@ _LARGEST = 127  # -128 stays unused, so that the format is symmetric
 # For a single row oneDNN has no fast product with a packed weight of few rows or columns (torch
 # 2.13: 30 ms for 256 x 2048, 0.05 ms for 512 x 2048); the plain one is as good for so little.
 _NARROW = 512
+_PIECE = 1 << 24  # weights brought to another dtype at a time, for memory's sake
 _TINY = 1e-30  # largest activation of a token that is taken for nothing
 
 
@@ -52,7 +53,9 @@ class Int8:
     def __call__(self, x: Tensor) -> Tensor:
         """See `Block`."""
         if self.multiply is None:
-            return F.linear(x, self.weight.to(x.dtype)) * self.scale.to(x.dtype)
+            each = max(1, _PIECE // self.weight.shape[1])
+            parts = [F.linear(x, weight.to(x.dtype)) for weight in self.weight.split(each)]
+            return torch.cat(parts, -1) * self.scale.to(x.dtype)
         tokens, token_scale = rounded_tokens(x.flatten(0, -2))
         product = self.multiply(tokens, self.weight, self.scale)
         return product.mul_(token_scale).to(x.dtype).unflatten(0, x.shape[:-1])

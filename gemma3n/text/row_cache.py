@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from threading import RLock
 
 import numpy as np
 import numpy.typing as npt
@@ -84,21 +85,27 @@ class RowCache:
         self._coming: list[_Coming] = []
         self._thread = ThreadPoolExecutor(1, "ple") if table.waits else None
         self._side = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._lock = RLock()  # of threads that decode side by side
         self._seen: tuple[Tensor, Ints] | None = None  # ids that were copied to the host last
 
     def rows(self, token_ids: Tensor, layers: Sequence[int]) -> Tensor:
         """See `PleTable.rows`."""
-        with self.traffic.waiting():
-            rows = self._rows(self._on_host(token_ids), layers)
-        self._seen = None
-        self.traffic.rows += len(token_ids)
-        return rows
+        with self._lock:
+            with self.traffic.waiting():
+                rows = self._rows(self._on_host(token_ids), layers)
+            self._seen = None
+            self.traffic.rows += len(token_ids)
+            return rows
 
     def ahead(self, token_ids: Tensor, layers: Sequence[int]) -> None:
         """See `PleTable.ahead`: no more than the cache can hold; the earliest that came is let go.
 
         Columns of all its layers are brought, whichever are given.
         """
+        with self._lock:
+            self._begin(token_ids)
+
+    def _begin(self, token_ids: Tensor) -> None:
         ids, first = np.unique(self._on_host(token_ids), return_index=True)
         ids = ids[np.argsort(first)]
         ids = ids[self._slot_of[ids] < 0]

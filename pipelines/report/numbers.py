@@ -66,8 +66,7 @@ def hit_rate(summary: dict[str, Any]) -> float | None:
         return None
     if (rate := _number(told.get("hit_rate"))) is not None:
         return rate
-    hits, misses = _number(told.get("hits")), _number(told.get("misses"))
-    return None if hits is None or misses is None else _over(hits, hits + misses)
+    return None
 
 
 def positive(value: Any) -> float | None:

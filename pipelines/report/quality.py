@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from pipelines.intervals import Part, Rows, Score
+from pipelines.scored import references_of
 from pipelines.scores import METRICS, row_parts
 
 _SPEECH = ("transcribe", "translate")
@@ -64,7 +65,8 @@ class Quality:
             item: as `make_item` has it; one that failed said nothing.
             audio_s: seconds of its clips.
         """
-        found = row_parts([item["reference"]], item["text"] or "")
+        references = references_of(item["reference"], _extra(item))
+        found = row_parts(references, item["text"] or "")
         part = found[self.metric.key]
         self.parts[item["item"]] = part
         if name := set_of(item):
@@ -111,11 +113,16 @@ class Quality:
 
 def set_of(item: dict[str, Any]) -> str:
     """The set that the manifest puts an item in, if it does."""
+    return str(_extra(item).get("set") or "")
+
+
+def _extra(item: dict[str, Any]) -> dict[str, Any]:
+    """What else the manifest said; nothing where that cannot be read."""
     try:
         extra = json.loads(item["extra"] or "{}")
     except ValueError:
-        return ""
-    return str(extra.get("set") or "") if isinstance(extra, dict) else ""
+        return {}
+    return extra if isinstance(extra, dict) else {}
 
 
 def _length(is_sound: bool, number: int) -> str:

@@ -40,7 +40,7 @@ class Run:
     @property
     def has_ended(self) -> bool:
         """Whether it came to its end, rather than being ended or still going on."""
-        return bool(self.summary)
+        return bool(self.summary) and not self.summary.get("interrupted")
 
     @property
     def began(self) -> str:

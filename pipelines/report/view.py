@@ -174,7 +174,7 @@ def _tiles(run: Run, numbers: Numbers) -> Iterator[Tile]:
         tokens = f"tokens/s, {say.number(survey.new_tokens)} in all"
         yield Tile("Decoding", say.figures(numbers.tokens_a_second), tokens)
     if numbers.seconds:
-        yield Tile("Time", say.duration(numbers.seconds), "after loading")
+        yield Tile("Time", say.duration(numbers.seconds), "loading included")
     if numbers.memory_bytes:
         note = "most of one process" if run.summary.get("pools") else "peak of the process"
         yield Tile("Memory", say.size(numbers.memory_bytes), note)

@@ -104,7 +104,10 @@ class PolicySettings:
             case PolicyKind.auto:
                 return {**told, "policy.threshold": self.threshold}
             case PolicyKind.speculative:
-                return {**told, "policy.draft_tokens": self.draft_tokens}
+                told["policy.draft_tokens"] = self.draft_tokens
+                if self.draft_precision is not None:
+                    told["policy.draft_precision"] = self.draft_precision.value
+                return told
 
 
 @dataclass

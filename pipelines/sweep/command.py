@@ -70,7 +70,7 @@ def planned(line: Line, keys: Mapping[str, Key]) -> tuple[Words, list[Run], list
     Raises:
         SettingsError: it asks for what cannot be.
     """
-    if "source.path" not in keys:
+    if not {"source.path", "model.path"} <= keys.keys():
         raise SettingsError(
             f"{line.job} has no sweep: runs of one are jobs that send a source along a path, such "
             "as transcribe and evaluate. Give one value a setting, and no -m."
@@ -91,6 +91,11 @@ def planned(line: Line, keys: Mapping[str, Key]) -> tuple[Words, list[Run], list
             "each run. Give one: -o out/"
         )
     runs, warnings = composed_runs(line.job, keys, without, line.paths, line.run)
+    if not all(run.settings.source.path for run in runs):
+        raise SettingsError(
+            f"{line.job} without source.path has no sweep: tasks of lm-eval and compare= are run "
+            "one by one. Leave out -m."
+        )
     return words, runs, warnings
 
 

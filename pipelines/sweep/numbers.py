@@ -44,7 +44,9 @@ def count_new(entry: Entry, folder: Path) -> None:
         summary, counts = _read(summaries(folder)[size]), entry.done.setdefault(size, {})
         for name in _COUNTED:
             counts[name] = counts.get(name, 0) + summary.get(name, 0)
-        peak = summary.get("peak_rss_bytes", 0)
+        # Of pools, that of the largest of their processes.
+        told = (summary, *summary.get("pools", {}).values())
+        peak = max(one.get("peak_rss_bytes", 0) for one in told)
         counts["peak_rss_bytes"] = max(counts.get("peak_rss_bytes", 0), peak)
 
 

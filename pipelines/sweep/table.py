@@ -12,7 +12,7 @@ from pipelines.show import visible
 from pipelines.sweep.index import Entry, Index
 
 _METRICS = {"wer": "WER %", "cer": "CER %", "exact": "exact %", "f1": "token F1 %"}
-_SAID = {"bleu": "BLEU", "chrf": "chrF"}  # told as they are
+_SAID = {"bleu": "BLEU", "chrf": "chrF"}  # of 100, and yet no percent
 _RATES = {"items_per_s": "items/s", "audio_per_s": "x real time", "tokens_per_s": "tokens/s"}
 _UNFINISHED = "-"
 
@@ -64,9 +64,8 @@ def _metrics(rows: list[dict[str, Any]]) -> dict[str, str]:
 
 def _score(row: Mapping[str, Any], metric: str) -> str:
     one = row.get("scores", {}).get(metric) or {}
-    scale = 1 if metric in _SAID else 100
     value, low, high = (
-        None if one.get(name) is None else f"{scale * one[name]:.1f}"
+        None if one.get(name) is None else f"{100 * one[name]:.1f}"
         for name in ("value", "low", "high")
     )
     return f"{value} [{low} {high}]" if value and low and high else value or _UNFINISHED

@@ -88,3 +88,12 @@ def test_a_plan_for_a_machine_by_the_command_line(capsys: pytest.CaptureFixture[
     assert (fit["machine"], fit["lacking"]) == ("h100-80gb", {"full": 0, "small": 0})
     assert main(["plan", "model=nano", "machine=toaster"]) == 2
     assert "machine=toaster, but it takes one of this, phone-4gb" in capsys.readouterr().err
+
+
+def test_a_smaller_size_is_proposed_before_int4_whatever_was_asked_for() -> None:
+    for asked in (Precision.float32, Precision.bfloat16, Precision.int8):
+        assert what_fits(planned, list(SIZES), asked, room(4.0)) == ("small", Precision.int8)
+    assert what_fits(planned, list(SIZES), Precision.float32, room(16)) == (
+        "full",
+        Precision.bfloat16,
+    )

@@ -146,7 +146,7 @@ def test_recordings_become_transcripts_and_the_broken_one_an_error(
     assert set(summary["stage_seconds"]) == {"load", *transcribe(out).path}
     ple = summary["ple"]
     assert ple["rows"] > ple["moved"] > 0  # two clips of a batch ask for the same prompt
-    assert ple["hit_rate"] == 1 - ple["moved"] / ple["rows"]
+    assert "hit_rate" not in ple, "no cache is in front of a file on a CPU"
     assert min(ple["bytes"], ple["wait_seconds"]) > 0
     log = (out / "run.log").read_text()
     assert "'broken.wav' failed in read" in log

@@ -20,8 +20,6 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _WEIGHTS = {
     Runtime.hf: [Weights.auto],
     Runtime.gguf: [Weights.auto, Weights.float32, Weights.bfloat16, Weights.q8_0],
-    Runtime.litert: [Weights.auto, Weights.float32, Weights.int8],
-    Runtime.torch_export: [Weights.auto],
 }
 
 
@@ -82,7 +80,6 @@ def _writer(job: ExportJob) -> Callable[[str, NestedSize, Path], None]:
             from pipelines.export.gguf import write_gguf
 
             return _of_checkpoint(partial(write_gguf, weights=job.weights))
-    raise TypeError(f"no writer for {job.to}")
 
 
 def _need(package: str, job: ExportJob) -> None:

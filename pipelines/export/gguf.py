@@ -63,7 +63,7 @@ def write_gguf(checkpoint: Checkpoint, size: NestedSize, folder: Path, weights: 
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         for tensor in streamed:
-            writer.write_tensor_data(tensor)
+            writer.write_tensor_data(tensor)  # type: ignore[arg-type]
     finally:
         writer.close()
     logger.info("wrote %s: %d tensors, %.1f MB", path.name, len(streamed), _megabytes(path))

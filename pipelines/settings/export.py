@@ -31,12 +31,12 @@ class ExportJob:
 
     to: Runtime = setting(
         Runtime.hf,
-        "hf: transformers; gguf: llama.cpp, text only",
+        "hf: transformers, all parts; gguf: llama.cpp, text only",
     )
     model: ModelSettings = field(default_factory=ModelSettings)
     nested: NestedSettings = field(default_factory=NestedSettings)
     output: str = setting(MISSING, "folder to write; must not exist, or be empty")
     weights: Weights = setting(
         Weights.auto,
-        "gguf: float32, bfloat16 (auto) or q8_0; hf: auto",
+        "auto: as in the checkpoint, bfloat16 in GGUF, which also takes float32 and q8_0",
     )

@@ -1,5 +1,5 @@
 # `make demo` and `make test` set everything up themselves, in .venv; a second run starts at once.
-.PHONY: setup fmt check test test-slow golden demo nano-data nano nano-quick
+.PHONY: setup fmt check test test-slow test-peers golden demo nano-data nano nano-quick
 
 bin := .venv/bin
 stamp := .venv/.installed
@@ -25,6 +25,19 @@ test: $(stamp)
 
 test-slow: $(stamp)
 	$(bin)/pytest -q -m slow
+
+# Exports, run by transformers and llama.cpp in an environment of their own. llama.cpp is built from
+# source (ten minutes on two cores); timm comes without torchvision, of which it needs nothing here.
+peers := .venv-peers/bin
+test-peers: .venv-peers/.installed
+	PYTHONPATH=. $(peers)/python -m pytest -q tests/export
+
+.venv-peers/.installed: .ci/peers.txt .ci/constraints.txt
+	$${PYTHON:-python3} -m venv .venv-peers
+	CMAKE_ARGS="-DLLAVA_BUILD=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_SERVER=OFF" \
+	  $(peers)/pip install --quiet --constraint .ci/constraints.txt -r .ci/peers.txt
+	$(peers)/pip install --quiet --no-deps timm==1.0.31
+	@touch $@
 
 # Copies the reference arrays anew: make golden FROM=<folder that holds them>
 golden: $(stamp)

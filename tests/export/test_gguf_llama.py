@@ -1,7 +1,8 @@
 """What `to=gguf` writes, run by llama.cpp: `make test-peers`.
 
 llama.cpp divides by one less in the standard deviation of sparse layers, and reads GELU from a
-table in float16. Random weights magnify both, so ours is made to do the same for the comparison.
+table in float16. Random weights magnify both, so ours is made to do the same for the comparison; a
+trained model, which is sure of its tokens, needs no such help.
 """
 
 import shutil
@@ -12,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 import gemma3n
-from gemma3n.checkpoint import Checkpoint
+from gemma3n.checkpoint import PLE_TABLE, Checkpoint
 from gemma3n.matformer import FULL_SIZE
 from gemma3n.named import checkpoint_folder
 from gemma3n.text import feedforward
@@ -41,6 +43,12 @@ SMALL = {
     "head_dim": 32,
     "sliding_window": 16,
 }
+SENTENCES = [
+    "the quick brown fox jumps over the lazy dog and runs away.",
+    "please turn the lights off in the kitchen before it rains.",
+    "seven hundred people came to see the old ship leave.",
+    "there are no more messages, press two to go back.",
+]
 IDS = [2, *torch.randint(10, 600, (40,), generator=torch.Generator().manual_seed(1)).tolist()]
 
 
@@ -67,6 +75,19 @@ def written(folder: Path, output: Path, weights: Weights) -> Any:
     output.mkdir()
     write_gguf(Checkpoint(folder), FULL_SIZE, output, weights)
     (file,) = output.iterdir()
+    return loaded(file)
+
+
+def loaded(file: Path) -> Any:
+    # Without buffers in the layout of AMX, which a virtual machine may announce and not have.
+    low, params = llama_cpp.llama_cpp, llama_cpp.llama_cpp.llama_model_default_params()
+    params.use_extra_bufts = False
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(low, "llama_model_default_params", lambda: params)
+        return _loaded(file)
+
+
+def _loaded(file: Path) -> Any:
     return llama_cpp.Llama(
         str(file),
         n_ctx=256,
@@ -79,15 +100,15 @@ def written(folder: Path, output: Path, weights: Weights) -> Any:
     )
 
 
-def scores(model: Any) -> npt.NDArray[np.float32]:
+def scores(model: Any, ids: list[int]) -> npt.NDArray[np.float32]:
     model.reset()
-    model.eval(IDS)
-    return np.array(model.scores[: len(IDS)])
+    model.eval(ids)
+    return np.array(model.scores[: len(ids)])
 
 
-def greedy(model: Any, count: int) -> list[int]:
+def greedy(model: Any, count: int, ids: list[int]) -> list[int]:
     model.reset()
-    model.eval(IDS)
+    model.eval(ids)
     found: list[int] = []
     for _ in range(count):
         found.append(int(np.argmax(model.scores[model.n_tokens - 1])))
@@ -114,14 +135,66 @@ def test_llama_cpp_gives_the_same_logits_and_greedy_tokens(folder: Path, tmp_pat
     logits = ours.logits(torch.tensor([IDS]))[0].numpy()
     (continued,) = ours.generate_ids([IDS], max_new_tokens=24, stop_ids=[])
     theirs = written(folder, tmp_path / "float32", Weights.float32)
-    found = scores(theirs)
+    found = scores(theirs, IDS)
     assert np.abs(found - logits).max() < 5e-3
     assert cosine(found, logits) > 0.9999
     assert (found.argmax(-1) == logits.argmax(-1)).all()
-    assert greedy(theirs, 24) == continued
-    # Here it rounds activations, too: to bfloat16, and to 8 bits a block.
-    for weights, least in ((Weights.bfloat16, 0.95), (Weights.q8_0, 0.8)):
-        assert cosine(scores(written(folder, tmp_path / weights.value, weights)), logits) > least
+    assert greedy(theirs, 24, IDS) == continued
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small decoder of llama.cpp's shape that knows a few sentences by heart."""
+    random, folder = tmp_path_factory.mktemp("random") / "it", tmp_path_factory.mktemp("trained")
+    write_random_checkpoint(random, SHAPE | SMALL | {"intermediate_size": 1024})
+    shutil.copy(checkpoint_folder("nano") / "tokenizer.model", random)
+    for name in ("config.json", "tokenizer.model"):
+        shutil.copy(random / name, folder)
+    model = gemma3n.load(random, precision="float32", device="cpu", ple="resident")
+    text, ids = model.text.requires_grad_(True), sentences(model)
+    positions = torch.arange(ids.shape[1]).expand_as(ids)
+    optimizer = torch.optim.AdamW(text.parameters(), lr=4e-3, betas=(0.9, 0.95))
+    for step in range(150):
+        optimizer.param_groups[0]["lr"] = 4e-3 * min(1, (step + 1) / 20)
+        logits = text.logits(text(ids, text.embed(ids), positions))
+        loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(text.parameters(), 1.0)
+        optimizer.step()
+        if loss < 0.1:  # which sentence comes is worth log(4) / 17 = 0.08
+            break
+    assert loss < 0.1
+    source = Checkpoint(random)
+    tensors = {f"text.{name}": value for name, value in text.state_dict().items()}
+    tensors[PLE_TABLE] = source.tensor(PLE_TABLE)
+    save_file(
+        {source.released(name): value.bfloat16().clone() for name, value in tensors.items()},
+        folder / "model.safetensors",
+    )
+    return folder
+
+
+def sentences(model: gemma3n.Gemma3n) -> Tensor:
+    """[4, 18] token ids, the first of each sentence."""
+    rows = [model.tokenizer.prompt_ids([sentence])[:18] for sentence in SENTENCES]
+    return torch.tensor(rows)
+
+
+@pytest.mark.parametrize(
+    ("weights", "most"),
+    [(Weights.float32, 0.01), (Weights.bfloat16, 0.1), (Weights.q8_0, 0.6)],
+)
+def test_a_trained_decoder_says_the_same(
+    trained: Path, tmp_path: Path, weights: Weights, most: float
+) -> None:
+    ours = gemma3n.load(trained, precision="float32", device="cpu")
+    theirs = written(trained, tmp_path / "gguf", weights)
+    for ids in sentences(ours).tolist():
+        (continued,) = ours.generate_ids([ids[:4]], max_new_tokens=14, stop_ids=[])
+        assert greedy(theirs, 14, ids[:4]) == continued == ids[4:]
+        logits = ours.logits(torch.tensor([ids]))[0].numpy()
+        assert np.abs(scores(theirs, ids) - logits).max() < most
 
 
 def test_llama_cpp_makes_the_same_tokens_of_text(folder: Path, tmp_path: Path) -> None:

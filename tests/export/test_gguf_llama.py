@@ -162,9 +162,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(text.parameters(), 1.0)
         optimizer.step()
-        if loss < 0.1:  # which sentence comes is worth log(4) / 17 = 0.08
+        if loss < 0.086:  # which sentence comes is worth log(4) / 17 = 0.08
             break
-    assert loss < 0.1
+    assert loss < 0.087
     source = Checkpoint(random)
     tensors = {f"text.{name}": value for name, value in text.state_dict().items()}
     tensors[PLE_TABLE] = source.tensor(PLE_TABLE)
@@ -182,11 +182,11 @@ def sentences(model: gemma3n.Gemma3n) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("weights", "most"),
-    [(Weights.float32, 0.01), (Weights.bfloat16, 0.1), (Weights.q8_0, 0.6)],
+    ("weights", "least"),
+    [(Weights.float32, 0.9999), (Weights.bfloat16, 0.999), (Weights.q8_0, 0.99)],
 )
 def test_a_trained_decoder_says_the_same(
-    trained: Path, tmp_path: Path, weights: Weights, most: float
+    trained: Path, tmp_path: Path, weights: Weights, least: float
 ) -> None:
     ours = gemma3n.load(trained, precision="float32", device="cpu")
     theirs = written(trained, tmp_path / "gguf", weights)
@@ -194,7 +194,7 @@ def test_a_trained_decoder_says_the_same(
         (continued,) = ours.generate_ids([ids[:4]], max_new_tokens=14, stop_ids=[])
         assert greedy(theirs, 14, ids[:4]) == continued == ids[4:]
         logits = ours.logits(torch.tensor([ids]))[0].numpy()
-        assert np.abs(scores(theirs, ids) - logits).max() < most
+        assert cosine(scores(theirs, ids), logits) > least
 
 
 def test_llama_cpp_makes_the_same_tokens_of_text(folder: Path, tmp_path: Path) -> None:

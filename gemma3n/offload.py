@@ -8,7 +8,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from gemma3n.errors import SettingsError
 from gemma3n.readable import bytes_text
-from gemma3n.save import Output, write_file
+from gemma3n.save import Output, replace_file
 from gemma3n.text.ple import FileTable, HostTable, PleTable, Traffic
 from gemma3n.text.row_cache import RowCache
 
@@ -196,14 +195,7 @@ def _table(name: str, one: nn.Embedding, folder: str | Path | None) -> PleTable:
     output = Output(name, _DTYPES[weight.dtype], tuple(weight.shape), iter([weight.cpu()]))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Whoever reads the file that was there keeps it: it is replaced, not written over.
-        with NamedTemporaryFile(prefix=f".{name}-", dir=path.parent, delete=False) as half:
-            pass
-        try:
-            write_file(Path(half.name), [output])
-            Path(half.name).replace(path)
-        finally:
-            Path(half.name).unlink(missing_ok=True)
+        replace_file(path, [output])
     except OSError as error:
         raise SettingsError(
             f"'{path}', which is to hold the embedding, cannot be written: {error.strerror}. "

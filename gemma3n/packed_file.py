@@ -13,7 +13,6 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import torch
 from torch import Tensor
@@ -21,7 +20,7 @@ from torch import Tensor
 from gemma3n.checkpoint import PLE_TABLE, Checkpoint, read_header
 from gemma3n.errors import SettingsError
 from gemma3n.readable import bytes_text
-from gemma3n.save import Output, write_file
+from gemma3n.save import Output, replace_file
 from gemma3n.text.packing import Packing
 from gemma3n.text.ple import FileTable, pieces
 
@@ -59,16 +58,7 @@ def quantize_ple(checkpoint: Checkpoint, bits: int, output: str | Path) -> Path:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         _check_room(output.parent, blocks.bytes)
-        with NamedTemporaryFile(
-            prefix=f".{output.name}-", dir=output.parent, delete=False
-        ) as partial:
-            half = Path(partial.name)
-        try:
-            write_file(half, [blocks], about)
-            half.chmod(0o644)
-            half.replace(output)
-        finally:
-            half.unlink(missing_ok=True)
+        replace_file(output, [blocks], about)
     except OSError as error:
         raise SettingsError(
             f"'{output}', which is to hold the PLE table in {bits} bits "

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import torch
@@ -88,3 +89,24 @@ def write_file(path: Path, outputs: list[Output], about: dict[str, str] | None =
             for piece in output.pieces:
                 file.write(piece.contiguous().view(torch.uint8).numpy().data)
     logger.info("wrote %s: %d tensors, %.1f MB", path.name, len(outputs), end / 1e6)
+
+
+def replace_file(path: Path, outputs: list[Output], about: dict[str, str] | None = None) -> None:
+    """`write_file`, whole or not at all: whoever reads the file that was there keeps it.
+
+    Args:
+        path: of the file, in a folder that is there.
+        outputs: in the order of writing.
+        about: what its header says beside them.
+
+    Raises:
+        OSError: it cannot be written; what was there is as it was.
+    """
+    with NamedTemporaryFile(prefix=f".{path.name}-", dir=path.parent, delete=False) as partial:
+        half = Path(partial.name)
+    try:
+        write_file(half, outputs, about)
+        half.chmod(0o644)  # temporary files are their owner's alone
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)

@@ -50,14 +50,9 @@ class Slots:
         spare: int = 0,
         chunk: int | None = None,
     ) -> None:
-        self.model, self.count, self.size, self.chunk = model, count, size, chunk
+        self.model, self.size, self.chunk = model, size, chunk
         self.lengths: list[int] = []  # tokens of each row that the cache holds
         self.cache = KVCache(model.config.text, count, model.dtype, model.device, spare)
-
-    @property
-    def free(self) -> int:
-        """Rows that may still be admitted."""
-        return self.count - len(self.lengths)
 
     def admit(self, prompts: Sequence[Prompt]) -> Tensor:
         """Read prompts into the next free slots.

@@ -67,7 +67,7 @@ def test_a_disk_without_room_is_told_and_nothing_stays(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("gemma3n.packed_file.write_file", full)
+    monkeypatch.setattr("gemma3n.save.write_file", full)
     with pytest.raises(SettingsError, match=r"cannot be written: No space .* ple\.folder, or set"):
         quantize_ple(checkpoint, 4, tmp_path / "kept" / "a.safetensors")
     assert not list((tmp_path / "kept").iterdir())

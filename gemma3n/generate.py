@@ -11,7 +11,7 @@ from gemma3n.answers import Answers, Completion
 from gemma3n.config import TextConfig
 from gemma3n.draft_length import DraftLength
 from gemma3n.errors import InputError, SettingsError
-from gemma3n.lanes import Lane, PlainLane
+from gemma3n.lanes import Lane
 from gemma3n.matformer import NestedSize
 from gemma3n.policy import AUTO, SPECULATIVE, Policy
 from gemma3n.sampling import Sampling
@@ -184,7 +184,7 @@ class Generation:
             None if self.policy.kind == AUTO else self.on_token,
         )
         if not drafts:
-            return PlainLane(slots, answers)
+            return Lane(slots, answers)
         draft = Slots(self.draft, self.slots, self.draft.running(self.small), longest, self.chunk)
         # What is sampled depends on where drafts end, and nothing may depend on the clock.
         length = DraftLength(longest, fixed=self.sampling.temperature > 0)

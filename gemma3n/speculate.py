@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gemma3n.answers import ACCEPTED, DIRECT, DRAFTED, Answers, Completion, Ints
+from gemma3n.answers import ACCEPTED, DIRECT, DRAFTED, Answers, Ints
 from gemma3n.choose import distribution, draw, logprobs_of
 from gemma3n.draft_length import DraftLength
-from gemma3n.lanes import begin
+from gemma3n.lanes import Lane
 from gemma3n.slots import Prompt, Slots
 
 
-class SpeculativeLane:
-    """One size that answers, another that drafts for it; see `Lane`.
+class SpeculativeLane(Lane):
+    """One size that answers, another that drafts for it.
 
     Args:
         slots: of the size that answers; its `spare` is the longest draft.
@@ -31,22 +31,16 @@ class SpeculativeLane:
     """
 
     def __init__(self, slots: Slots, draft: Slots, answers: Answers, length: DraftLength) -> None:
-        self.slots, self.draft, self.answers, self.length = slots, draft, answers, length
+        super().__init__(slots, answers)
+        self.draft, self.length = draft, length
         self.unseen: list[list[int]] = []  # of each row, the last tokens: the draft has yet to read
         self.counts: Counter[str] = Counter()  # tokens `drafted`, and of them `accepted`
-
-    @property
-    def rows(self) -> int:
-        """See `Lane`."""
-        return len(self.answers.keys)
 
     def admit(self, prompts: Sequence[tuple[int, Prompt]]) -> None:
         """See `Lane`."""
         first = self.rows
-        begin(self.answers, prompts, self.slots.model)
-        read = [prompt for _, prompt in prompts]
-        self.draft.admit(read)
-        self.answers.take(range(first, self.rows), self.slots.admit(read))
+        self.draft.admit([prompt for _, prompt in prompts])
+        super().admit(prompts)
         self.unseen += [[self.answers.last(row)] for row in range(first, self.rows)]
 
     def step(self) -> None:
@@ -61,16 +55,11 @@ class SpeculativeLane:
         else:
             self._round(rows, length)
 
-    def ended(self) -> list[tuple[int, Completion]]:
-        """See `Lane`."""
-        done = []
-        for row in self.answers.ended():
-            self.slots.leave(row)
-            self.draft.leave(row)
-            self.unseen[row] = self.unseen[-1]
-            self.unseen.pop()
-            done.append(self.answers.leave(row))
-        return done
+    def _leave(self, row: int) -> None:
+        super()._leave(row)
+        self.draft.leave(row)
+        self.unseen[row] = self.unseen[-1]
+        self.unseen.pop()
 
     def _plain(self, rows: Ints) -> None:
         began = time.perf_counter()

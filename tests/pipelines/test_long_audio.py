@@ -86,6 +86,4 @@ def test_memory_does_not_grow_with_length_and_no_second_is_left_out(
         assert all(0 <= later[0] - before[1] < pause_s + 0.5 for before, later in pairwise(times))
         assert times[0][0] < 0.5
         assert times[-1][1] > minutes * 60 - 1
-    # In ten minutes batches come in all their sizes, and prompts in all their lengths.
-    assert peaks[60] < 1.15 * peaks[10], peaks
-    assert peaks[60] < 1.3 * peaks[1], peaks
+    assert peaks[60] < 1.1 * peaks[1], peaks

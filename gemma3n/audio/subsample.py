@@ -107,4 +107,6 @@ class CumulativeGroupNorm(nn.Module):
         squares = torch.linalg.vector_norm(exact, dim=(2, 3)).square()
         variance = squares.cumsum(1) / (seen * x.shape[2] * x.shape[3])
         scale = torch.rsqrt(variance + self.eps)[:, :, None, None] * self.weight.float()
-        return (exact * scale).to(x.dtype)
+        # In place, the peak of the tower is a copy lower; a gradient needs `exact` as it was.
+        exact = exact * scale if torch.is_grad_enabled() else exact.mul_(scale)
+        return exact.to(x.dtype)

@@ -42,9 +42,11 @@ class Generation:
         on_token: called with (key, token id) as soon as a token stands: under `auto` when the
             answer does.
         draft: the model that drafts under `speculative`; None is the model itself.
+        groups: that the slots are divided into, and that take turns: the PLE rows of one group's
+            next tokens come while another computes. It changes no token.
 
     Raises:
-        SettingsError: no slots, or a size that is not within the loaded one.
+        SettingsError: no slots, no groups, or a size that is not within the loaded one.
     """
 
     def __init__(
@@ -57,17 +59,21 @@ class Generation:
         chunk: int | None = None,
         on_token: Callable[[int, int], None] | None = None,
         draft: "Gemma3n | None" = None,
+        groups: int = 1,
     ) -> None:
         if slots < 1:
             raise SettingsError(f"slots={slots}; at least 1 row is decoded at once. Raise it.")
+        if groups < 1:
+            raise SettingsError(f"groups={groups}; at least 1, which is all slots. Raise it.")
         self.model, self.sampling, self.policy = model, sampling, policy or Policy()
+        self.groups = min(groups, slots)
         self.slots, self.chunk, self.on_token = slots, chunk, on_token
         self.draft = draft or model
         self.size = model.nested_size(nested)
         self.small = None
         if self.policy.kind in (AUTO, SPECULATIVE):
             self.small = model.nested_size(self.policy.small)
-        self._lanes: dict[NestedSize, Lane] = {}
+        self._lanes: dict[tuple[NestedSize, int], Lane] = {}  # by size and group
         self._again: deque[_Queued] = deque()  # small answers that were given up
         self._doubted: dict[int, float] = {}  # by key: how likely the answer given up was
         self._open: dict[int, Prompt] = {}  # under `auto`, prompts that may be asked again
@@ -90,13 +96,13 @@ class Generation:
             self._admit(coming)
             if not self._rows():
                 return
-            for size, lane in self._lanes.items():
+            for (size, _), lane in self._lanes.items():
                 yield from self._ended(size, lane)
-            for lane in self._lanes.values():
+            for (size, _), lane in self._lanes.items():
                 if lane.rows:
                     lane.step()
-            for size, lane in self._lanes.items():
-                yield from self._ended(size, lane)
+                    yield from self._ended(size, lane)
+                    self._ahead(lane)
 
     def counts(self) -> Counter[str]:
         """What speculation did so far: tokens `drafted`, and of them `accepted`."""
@@ -133,8 +139,20 @@ class Generation:
             if self.policy.kind == AUTO:
                 self._open[key] = prompt
         for size in dict.fromkeys(size for _, _, size in queued):
-            lane = self._lane(size)
-            lane.admit([(key, prompt) for key, prompt, its in queued if its == size])
+            lanes = [self._lane(size, group) for group in range(self.groups)]
+            taken: list[list[tuple[int, Prompt]]] = [[] for _ in lanes]
+            for key, prompt, its in queued:
+                if its == size:  # to the group with the fewest rows, which always has room
+                    rows = [lane.rows + len(new) for lane, new in zip(lanes, taken, strict=True)]
+                    taken[rows.index(min(rows))].append((key, prompt))
+            for lane, new in zip(lanes, taken, strict=True):
+                if new:
+                    lane.admit(new)
+                    self._ahead(lane)
+
+    def _ahead(self, lane: Lane) -> None:
+        if self.groups > 1 and lane.rows:
+            lane.ahead()
 
     def _first_size(self, prompt: Prompt) -> NestedSize:
         if prompt.nested is not None:
@@ -164,28 +182,29 @@ class Generation:
             return False
         return answer.logprob < self.policy.threshold
 
-    def _lane(self, size: NestedSize) -> Lane:
-        if size not in self._lanes:
-            self._lanes[size] = self._new_lane(size)
-        return self._lanes[size]
+    def _lane(self, size: NestedSize, group: int) -> Lane:
+        if (size, group) not in self._lanes:
+            self._lanes[size, group] = self._new_lane(size)
+        return self._lanes[size, group]
 
     def _new_lane(self, size: NestedSize) -> Lane:
         model, longest = self.model, self.policy.draft_tokens
+        count = -(-self.slots // self.groups)
         # At another precision even the same size is worth drafting with.
         is_other = size != self.small or self.draft is not model
         drafts = self.policy.kind == SPECULATIVE and is_other
-        slots = Slots(model, self.slots, model.running(size), longest if drafts else 0, self.chunk)
+        slots = Slots(model, count, model.running(size), longest if drafts else 0, self.chunk)
         answers = Answers(
             self.sampling,
             model.stop_ids if self.sampling.stop_ids is None else self.sampling.stop_ids,
             model.decode_text,
-            self.slots,
+            count,
             min(self.sampling.max_new_tokens, model.config.text.max_position_embeddings),
             None if self.policy.kind == AUTO else self.on_token,
         )
         if not drafts:
             return Lane(slots, answers)
-        draft = Slots(self.draft, self.slots, self.draft.running(self.small), longest, self.chunk)
+        draft = Slots(self.draft, count, self.draft.running(self.small), longest, self.chunk)
         # What is sampled depends on where drafts end, and nothing may depend on the clock.
         length = DraftLength(longest, fixed=self.sampling.temperature > 0)
         return self.speculative_lane(slots, draft, answers, length)

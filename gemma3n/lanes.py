@@ -29,6 +29,10 @@ class Lane:
         logits = self.slots.step([self.answers.last(row) for row in range(self.rows)])
         self.answers.take(range(self.rows), logits)
 
+    def ahead(self) -> None:
+        """Begin to bring the PLE rows of each row's last token, which the next step reads."""
+        self.slots.model.text.ahead([self.answers.last(row) for row in range(self.rows)])
+
     def ended(self) -> list[tuple[int, Completion]]:
         """Answers that have ended, by key; their rows are free again."""
         done = []

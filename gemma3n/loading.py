@@ -9,8 +9,9 @@ from gemma3n.checkpoint import PARTS, Checkpoint
 from gemma3n.config import Config
 from gemma3n.device import Formats, resolve_device, resolve_formats
 from gemma3n.errors import SettingsError
+from gemma3n.limits import available_memory
 from gemma3n.matformer import FULL_SIZE, NestedSize, resolve_size
-from gemma3n.memory import available_bytes, largest_within, plan_memory
+from gemma3n.memory import largest_within, plan_memory
 from gemma3n.model import Gemma3n
 from gemma3n.named import checkpoint_folder, pinned
 from gemma3n.placement import Ple
@@ -84,8 +85,8 @@ def load(
 
 def _packed_if_it_pays(checkpoint: Checkpoint, size: NestedSize, formats: Formats) -> Formats:
     """The formats, without packing where it gains nothing or the copies would not fit."""
-    plan = plan_memory(checkpoint.folder, size, ["text"], formats.weights.value, batch=0, pack=True)
-    needed, room = plan.tier("device"), available_bytes()
+    plan = plan_memory(checkpoint, size, ["text"], formats.weights.value, batch=0, pack=True)
+    needed, room = plan.tier("device"), available_memory()
     if needed < _CACHED:
         return replace(formats, pack=False)
     if room is None or needed <= room * _SHARE:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from gemma3n.errors import InputError
-from gemma3n.text.cache import EMPTY, KVCache
+from gemma3n.padding import left_padded
+from gemma3n.text.cache import KVCache
 from gemma3n.text.decoder import Running
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def likelihoods(
         _check(question, model.config.text.max_position_embeddings)
     found = [[Likelihood() for _ in question.targets] for question in questions]
     model.text.ahead([token for question in questions for token in question.token_ids])
-    token_ids, positions = _left_padded(model, questions)
+    rows = [question.token_ids for question in questions]
+    token_ids, positions = left_padded(rows, model.config.text.pad_token_id, model.device)
     longest = token_ids.shape[1]
     wanted = [max((len(target) for target in q.targets), default=0) for q in questions]
     cache = KVCache(model.config.text, len(questions), model.dtype, model.device)
@@ -109,20 +110,6 @@ def _judge(logprobs: Tensor, question: Question, found: list[Likelihood], after:
         ids = torch.tensor(list(target[ends - count : ends]), device=logprobs.device)
         one.logprobs += logprobs[-count:].gather(1, ids[:, None])[:, 0].tolist()
         one.greedy = one.greedy and bool((best[-count:] == ids).all())
-
-
-def _left_padded(model: "Gemma3n", questions: Sequence[Question]) -> tuple[Tensor, Tensor]:
-    """Token ids and positions [rows, seq]; padding on the left: all rows end in one column."""
-    pad = model.config.text.pad_token_id
-    longest = max(len(question.token_ids) for question in questions)
-    rows = [
-        F.pad(torch.tensor(list(q.token_ids)), (longest - len(q.token_ids), 0), value=pad)
-        for q in questions
-    ]
-    lengths = torch.tensor([[len(question.token_ids)] for question in questions])
-    positions = torch.arange(longest) - (longest - lengths)
-    positions = torch.where(positions < 0, EMPTY, positions)
-    return torch.stack(rows).to(model.device), positions.to(model.device)
 
 
 def _check(question: Question, context: int) -> None:

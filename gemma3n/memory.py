@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from gemma3n.checkpoint import PARTS, PLE_TABLE, Checkpoint, cut, is_unused_kv
+from gemma3n.choices import ROUNDED
 from gemma3n.config import SLIDING, TextConfig
 from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize, ffn_borders, named_sizes, resolve_size
@@ -18,7 +19,7 @@ from gemma3n.rounded import EMBEDDING, GROUP, fits_int4, is_map, is_scale, round
 # rounded computes in float32 on a CPU.
 BYTES_PER_VALUE = {"float32": 4, "bfloat16": 2, "int8": 4, "int4": 4}
 BYTES_PER_WEIGHT = {"float32": 4, "bfloat16": 2, "int8": 2, "int4": 2}
-_ROUNDED = ("int8", "int4")
+_ROUNDED = tuple(one.value for one in ROUNDED)
 GB = 1e9
 
 
@@ -110,16 +111,6 @@ def largest_within(
             "out, or choose a lower precision."
         )
     return resolve_size(max(fitting, key=needs.__getitem__), checkpoint.config)
-
-
-def available_bytes() -> int | None:
-    """Memory that a process may take now without others being pushed out; None if unknown."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:  # only Linux has it
-        return None
-    found = dict(line.split(":", 1) for line in lines)
-    return int(found["MemAvailable"].split()[0]) * 1024
 
 
 def kv_cache_bytes(

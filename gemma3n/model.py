@@ -411,9 +411,12 @@ class Gemma3n:
         slots: int = 8,
         on_token: Callable[[int, int], None] | None = None,
         draft: "Gemma3n | None" = None,
+        groups: int = 1,
     ) -> Generation:
         """Answers prompts as they come, so many at once; see `Generation`."""
-        return Generation(self, sampling, nested, policy, slots, on_token=on_token, draft=draft)
+        return Generation(
+            self, sampling, nested, policy, slots, on_token=on_token, draft=draft, groups=groups
+        )
 
     def nested_size(self, nested: str | NestedSize | None) -> NestedSize:
         """A nested size that runs on the loaded weights; None is the loaded one.

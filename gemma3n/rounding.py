@@ -11,7 +11,7 @@ from torch import Tensor
 from gemma3n.rounded import GROUP
 
 _INT8 = 127
-_MIDDLE, _INT4 = 8, 15
+MIDDLE, _INT4 = 8, 15  # q of `zero`, and the highest q
 _TINY = 1e-30  # a row or group of zeros has this scale, and stays zeros
 
 
@@ -35,19 +35,19 @@ def to_int4(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     groups = weight.float().unflatten(1, (-1, GROUP))
     low, high = groups.aminmax(dim=-1)
-    zero = (low + (high - low) * (_MIDDLE / _INT4)).bfloat16()
+    zero = (low + (high - low) * (MIDDLE / _INT4)).bfloat16()
     reached = zero.float()
     # Both ends must stay in reach of a scale and a zero that bfloat16 has rounded.
-    needed = torch.maximum((high - reached) / (_INT4 - _MIDDLE), (reached - low) / _MIDDLE)
+    needed = torch.maximum((high - reached) / (_INT4 - MIDDLE), (reached - low) / MIDDLE)
     scale = _rounded_up(needed.clamp_min(_TINY))
     steps = (groups - reached[..., None]) / scale.float()[..., None]
-    q = steps.round_().add_(_MIDDLE).clamp_(0, _INT4).to(torch.uint8).flatten(1)
+    q = steps.round_().add_(MIDDLE).clamp_(0, _INT4).to(torch.uint8).flatten(1)
     return q[:, ::2] | (q[:, 1::2] << 4), scale, zero
 
 
 def from_int4(packed: Tensor, scale: Tensor, zero: Tensor, dtype: torch.dtype) -> Tensor:
     """What `to_int4` made, as [rows, columns] of some dtype."""
-    groups = int4_steps(packed).to(dtype).unflatten(1, (-1, GROUP)) - _MIDDLE
+    groups = int4_steps(packed).to(dtype).unflatten(1, (-1, GROUP)) - MIDDLE
     return (groups * scale.to(dtype)[..., None] + zero.to(dtype)[..., None]).flatten(1)
 
 

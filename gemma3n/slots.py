@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gemma3n.matformer import NestedSize
+from gemma3n.padding import left_padded
 from gemma3n.text.cache import EMPTY, KVCache
 from gemma3n.text.decoder import Running
 
@@ -118,7 +119,7 @@ class Slots:
         self.lengths.pop()
 
     def _prefill(self, prompts: Sequence[Prompt], rows: range) -> Tensor:
-        token_ids, embeddings, positions = _left_padded(self.model, prompts)
+        token_ids, embeddings, positions = _padded(self.model, prompts)
         length = token_ids.shape[1]
         chunk = self.chunk or max(_PASS // len(prompts), 16)
         hidden = embeddings
@@ -149,21 +150,16 @@ def runs_of_like(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
     return runs
 
 
-def _left_padded(model: "Gemma3n", prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor, Tensor]:
-    """Token ids [rows, seq], embeddings [rows, seq, hidden], positions [rows, seq].
-
-    Padding is on the left, so that every row's last token is in the last column.
-    """
-    text, longest = model.config.text, max(len(p.token_ids) for p in prompts)
-    shape = (len(prompts), longest)
-    token_ids = torch.full(shape, text.pad_token_id, device=model.device)
-    positions = torch.full(shape, EMPTY, device=model.device)
-    embeddings = torch.zeros((*shape, text.hidden_size), dtype=model.dtype, device=model.device)
+def _padded(model: "Gemma3n", prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor, Tensor]:
+    """Token ids [rows, seq], embeddings [rows, seq, hidden], positions [rows, seq]."""
+    text, rows = model.config.text, [prompt.token_ids for prompt in prompts]
+    token_ids, positions = left_padded(rows, text.pad_token_id, model.device)
+    shape = (*token_ids.shape, text.hidden_size)
+    embeddings = torch.zeros(shape, dtype=model.dtype, device=model.device)
     for row, prompt in enumerate(prompts):
-        length = len(prompt.token_ids)
-        ids = torch.tensor(prompt.token_ids, device=model.device)
-        token_ids[row, -length:] = ids
-        positions[row, -length:] = torch.arange(length, device=model.device)
-        fused = model.embed(ids[None])[0] if prompt.embeddings is None else prompt.embeddings
-        embeddings[row, -length:] = fused.to(embeddings)
+        own = slice(-len(prompt.token_ids), None)
+        fused = prompt.embeddings
+        if fused is None:
+            fused = model.embed(token_ids[row : row + 1, own])[0]
+        embeddings[row, own] = fused.to(embeddings)
     return token_ids, embeddings, positions

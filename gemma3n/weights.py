@@ -1,6 +1,7 @@
 """Tensors of a checkpoint -> the parameters of a module, in place where dtype and device allow."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -185,9 +186,13 @@ def _some(checkpoint: Checkpoint, names: Collection[str]) -> str:
 
 def weight_bytes(module: nn.Module) -> int:
     """Bytes of a module's weights, of those too that routes hold instead of it."""
-    routes = [r for m in module.modules() if (r := getattr(m, "route", None)) is not None]
     held = sum(p.numel() * p.element_size() for p in module.parameters())
-    return held + sum(route.bytes for route in routes)
+    return held + sum(one.route.bytes for one in _routed(module))
+
+
+def _routed(module: nn.Module) -> list[Any]:
+    """The maps in it that a route computes."""
+    return [one for one in module.modules() if getattr(one, "route", None) is not None]
 
 
 def _log(
@@ -197,15 +202,16 @@ def _log(
     began: float,
     formats: Formats | None = None,
 ) -> None:
-    parameters = list(module.parameters())
-    routes = [r for m in module.modules() if (r := getattr(m, "route", None)) is not None]
+    routes = _routed(module)
+    # A head's route is a copy of the table, which counts as itself.
+    instead = sum(math.prod(one.route.shape) for one in routes if one.weight is None)
     kind = str(target.dtype).removeprefix("torch.")
     if formats is not None and routes:
         kind = f"{'packed ' * formats.pack}{formats.weights.value}"
     logger.info(
         "loaded %s: %.1f M parameters, %.1f MB as %s on %s, %.2f s",
         prefix,
-        sum(p.numel() for p in parameters) / 1e6,
+        (sum(p.numel() for p in module.parameters()) + instead) / 1e6,
         weight_bytes(module) / 1e6,
         kind,
         target.device,

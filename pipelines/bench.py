@@ -49,6 +49,10 @@ def bench(job: BenchJob) -> int:
             from pipelines.bench_ple import bench_ple
 
             found = bench_ple(job)
+        case Measured.store:
+            from pipelines.bench_store import bench_store
+
+            found = bench_store(job)
         case Measured.tiers:
             from pipelines.bench_tiers import bench_tiers
 

@@ -29,6 +29,7 @@ from stages.audio import RATE
 _CLIP_S, _SOUNDS = 2, 16  # seconds of a clip; so many different ones
 _BATCH = 8
 _SAMPLE_S = 0.5  # between two looks at the driver's memory
+_TASK = 64  # items of a task, as in the examples for clusters
 _ENCODERS = 8  # decoders that one encoder feeds
 _NEVER = 1_000_000  # seconds: no time-out
 
@@ -177,7 +178,7 @@ def bench_ray_scale(job: BenchJob) -> Curve:
             encode_s = job.batch_s * encoders / workers / 2  # half as long as the decoders take
             source = _rows(folder / f"{workers}.jsonl", rows, encode_s, job.batch_s)
             words = [*_pretended(source, "pretend_encode", "pretend_decode")]
-            words += [f"executor.items_a_task={_BATCH}", f"executor.row_timeout_s={_NEVER}"]
+            words += [f"executor.items_a_task={_TASK}", f"executor.row_timeout_s={_NEVER}"]
             words += [f"executor.pools.{p}.num_cpus=0.01" for p in ("read", "encode", "decode")]
             for pool, count in (("encode", encoders), ("decode", workers), ("read", 1)):
                 words += [f"executor.pools.{pool}.{end}={count}" for end in ("max", "min")]
@@ -194,8 +195,8 @@ def bench_ray_scale(job: BenchJob) -> Curve:
                     "read busy": pools["read"]["busy"],
                     "write busy": pools["write"]["busy"],
                     "MB/s to decoders": pools["decode"]["bytes_in"] / one.past_start / 1e6,
-                    "driver, CPU ms a task": 1e3 * one.cpu / (rows / _BATCH),
-                    # So many decoders would keep one core of the driver busy, at a batch a task.
+                    "driver, CPU ms a batch": 1e3 * one.cpu / (rows / _BATCH),
+                    # So many decoders would keep one core of the driver busy.
                     "decoders a driver feeds": job.batch_s / max(one.cpu / (rows / _BATCH), 1e-9),
                     "start-up s": sum(one.start.values()),
                 }

@@ -4,20 +4,21 @@ Both do all of their work; only how many drafted tokens count as right is set, a
 because random weights agree on nothing. The summary of a run counts what was right in truth.
 """
 
-import time
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
 from gemma3n import Gemma3n, load
 from gemma3n.answers import Answers, Ints
+from gemma3n.choices import Precision
+from gemma3n.config import Config
 from gemma3n.draft_length import DraftLength
-from gemma3n.generate import Generation, Prompt
+from gemma3n.generate import Generation
+from gemma3n.matformer import NestedSize
 from gemma3n.policy import SPECULATIVE, Policy
 from gemma3n.sampling import Sampling
 from gemma3n.slots import Slots
 from gemma3n.speculate import SpeculativeLane
+from pipelines.bench_speed import decode_speed
 from pipelines.bench_table import Bench
 from pipelines.nested import check_policy, nested_size
 from pipelines.settings import BenchJob
@@ -59,13 +60,14 @@ def bench_speculative(job: BenchJob) -> Bench:
     Raises:
         SettingsError: no such checkpoint, size or precision.
     """
-    model = _load(job, None)
-    size = model.size
+    size = nested_size(job.nested, Config.from_folder(job.model.folder))
+    model = _load(job, size, job.precision)
     check_policy(job.policy, size, model.config)
-    draft = None if job.policy.draft_precision is None else _load(job, job.policy.small)
+    drafted_in = job.policy.draft_precision
+    draft = None if drafted_in is None else _load(job, job.policy.small, drafted_in)
     runs = []
     for number in range(job.repeat):
-        alone = _speed(_alone(model, job), job, number)
+        alone = decode_speed(Generation(model, _sampling(job), slots=job.rows), job, number)
         run: dict[str, float] = {"alone, tokens/s": alone}
         for rate in RATES:
             generation = _SetGeneration(
@@ -76,10 +78,9 @@ def bench_speculative(job: BenchJob) -> Bench:
                 draft=draft,
             )
             generation.rate = rate
-            run[f"{rate:.0%} right, gain"] = _speed(generation, job, number) / alone
+            run[f"{rate:.0%} right, gain"] = decode_speed(generation, job, number) / alone
         runs.append(run)
-    precision = job.policy.draft_precision
-    drafting = f"{job.policy.small}{f' in {precision.value}' if precision else ''}"
+    drafting = f"{job.policy.small}{f' in {drafted_in.value}' if drafted_in else ''}"
     title = (
         f"{job.model.path}, size {size.label}: {drafting} drafts up to {job.policy.draft_tokens} "
         f"tokens, {job.rows} rows, {job.new_tokens} new ones each; acceptance set, cost real"
@@ -87,40 +88,16 @@ def bench_speculative(job: BenchJob) -> Bench:
     return Bench(title, {"rates": list(RATES), "rows": job.rows}, runs)
 
 
-def _load(job: BenchJob, small: str | None) -> Gemma3n:
-    from gemma3n.config import Config
-
-    if small is not None and job.policy.draft_precision is not None:
-        return load(
-            job.model.path, small, parts=["text"], precision=job.policy.draft_precision.value
-        )
-    size = nested_size(job.nested, Config.from_folder(job.model.folder))
-    return load(job.model.path, size, parts=["text"], precision=job.precision.value)
-
-
-def _alone(model: Gemma3n, job: BenchJob) -> Generation:
-    return Generation(model, _sampling(job), slots=job.rows)
+def _load(job: BenchJob, nested: str | NestedSize, precision: Precision) -> Gemma3n:
+    return load(
+        job.model.path,
+        nested,
+        parts=["text"],
+        precision=precision.value,
+        pack=job.pack.value,
+        ple=job.ple.anywhere().load,
+    )
 
 
 def _sampling(job: BenchJob) -> Sampling:
     return Sampling(job.new_tokens, stop_ids=[])
-
-
-def _speed(generation: Generation, job: BenchJob, seed: int) -> float:
-    """Tokens a second of all rows together, their prompts not counted."""
-    torch.manual_seed(seed)
-    vocab = generation.model.config.text.vocab_size_per_layer_input
-    ids = torch.randint(4, vocab, (job.rows, job.prompt_tokens)).tolist()
-    began: list[float] = []
-
-    def prompts() -> Iterator[tuple[int, Prompt]]:
-        yield from ((row, Prompt(one)) for row, one in enumerate(ids))
-
-    def token(*_: int) -> None:
-        if not began:
-            began.append(time.perf_counter())
-
-    generation.on_token = token
-    for _ in generation.stream(prompts()):
-        pass
-    return job.rows * (job.new_tokens - 1) / (time.perf_counter() - began[0])

@@ -28,7 +28,7 @@ from pipelines.nested import check_policy, nested_size
 from pipelines.normalisers import normaliser
 from pipelines.output import writable
 from pipelines.path import check_path, check_prompt, unused_groups
-from pipelines.run import SUMMARY, check_folder, check_ours, new_folder, run_path, write_config
+from pipelines.run import SUMMARY, check_folder, check_ours, own_folder, run_path, write_config
 from pipelines.score_files import ROWS, SCORES, Run, Scores, write_rows, write_scores
 from pipelines.score_sets import score_sets, score_slices
 from pipelines.scored import Scored, Scoring, labelled, scored_rows, unlabelled, worst_first
@@ -123,7 +123,9 @@ def _evaluate(job: EvaluateJob, task: Task, command: str) -> int:
         check_policy(run.policy, nested_size(run.nested, config), config)
     if job.calibrate:
         _check_calibration(job, list(runs), labels)
-    output = str(new_folder("evaluate")) if job.output is None else job.output
+    output = job.output
+    if output is None:
+        output = str(own_folder("evaluate", list(runs.values())))
     code, done = DONE, []
     with writable(output) as folder:
         check_ours(folder, [SCORES, ROWS])
@@ -213,11 +215,22 @@ def _check(job: EvaluateJob, task: Task, run: PathJob) -> int:
                 f"{group}.{names[0]}: {task.value} has no stage {group} on its path "
                 f"{run.path}. Leave the setting out."
             )
-    labels = sum(row.get("reference") is not None for row in list_items(run.source))
+    labels, usable, why = 0, 0, ""
+    for row in list_items(run.source):
+        if row.get("reference") is not None:
+            labels += 1
+            error = row.get("error")
+            usable += not error
+            why = why or (error["message"] if error else "")
     if not labels:
         raise SettingsError(
             f"no row of {job.source.path} has a reference to be compared with. "
             'Give a manifest (.jsonl) whose lines have "text" or "reference".'
+        )
+    if not usable:
+        raise SettingsError(
+            f"none of the {labels} labelled rows of {job.source.path} can be used by "
+            f"task={task.value}. The first: {why} Or set task= to what the rows are for."
         )
     return labels
 

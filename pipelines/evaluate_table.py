@@ -1,5 +1,6 @@
 """What an evaluation found -> tables for a terminal."""
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from pipelines.score_files import Cell, Scores
 from pipelines.scored import Scored
 from pipelines.show import visible
 
+_WIDEST = 400  # columns
 _SLICED = {"language": "language", "audio_s": "sound", "reference_words": "reference"}
 
 
@@ -42,7 +44,9 @@ def print_hint(hint: str) -> None:
 
 
 def _console() -> Console:
-    return Console(markup=False, highlight=False, emoji=False)
+    # A file or a pipe has no edge at which a table would have to wrap.
+    width = None if sys.stdout.isatty() else _WIDEST
+    return Console(markup=False, highlight=False, emoji=False, width=width)
 
 
 def _sets(found: Scores) -> Table:

@@ -29,6 +29,7 @@ FINGERPRINT = "fingerprint.json"
 _LEFT_OUT = (
     *("job", "output", "fresh", "retry_failed", "device"),
     *("source.path", "source.recursive", "source.limit"),
+    "decode.groups",
 )
 _GROUPS_LEFT_OUT = ("executor", "sink", "ple", "model", "nested", "policy", "precision", "pack")
 _COMPANIONS = ("config.json", "preprocessor_config.json", "tokenizer.model")

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gemma3n.choices import ROUNDED
+from gemma3n.limits import total_memory, usable_cores
 from gemma3n.matformer import FULL_SIZE
 from gemma3n.readable import bytes_text
-from pipelines.limits import total_memory, usable_cores
 from pipelines.progress import Summary
 from pipelines.settings import ExecutorKind, PathJob
 

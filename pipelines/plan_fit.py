@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from gemma3n.choices import Precision
+from gemma3n.limits import total_memory
 from gemma3n.memory import GB, MemoryPlan
 from gemma3n.readable import bytes_text
-from pipelines.limits import total_memory
 from pipelines.settings import Machine
 
 SPARE = 500_000_000  # bytes that a run takes besides weights and KV cache

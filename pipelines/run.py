@@ -62,7 +62,7 @@ def run_job(job: PathJob, command: str = "") -> int:
     check_job(job)
     if (folder := job.output) is None:
         job = replace(job, model=job.model.pinned())  # so that all below ask for the same commit
-        folder = str(own_folder(job))
+        folder = str(own_folder(job.job, [job]))
     code = _run(job, folder, command)
     sys.stdout.write(f"{Path(folder)}\n")
     return code
@@ -120,14 +120,19 @@ def check_job(job: PathJob) -> None:
     next(list_items(job.source))  # refuses a source without anything to do
 
 
-def own_folder(job: PathJob) -> Path:
-    """The run folder of a job that names none: the same for the same work, so that it goes on."""
-    if STDIN in job.source.path:  # what is on the list has no name to be found again by
-        return new_folder(job.job)
-    now = fingerprint(job, model_load(job))
-    paths = sorted(anywhere(job).source.path)
-    name = re.sub(r"[^\w.-]+", "_", Path(job.source.path[0]).resolve().name).strip("._")[:60]
-    return Path("outputs") / job.job / f"{name or 'source'}-{digest([now, paths])}"
+def own_folder(name: str, jobs: Sequence[PathJob]) -> Path:
+    """The folder of jobs over one source that name none: the same for the same work.
+
+    Args:
+        name: of the job that was asked for, of which these are all the runs.
+        jobs: checkpoints of theirs on the hub are pinned.
+    """
+    source = anywhere(jobs[0]).source
+    if STDIN in source.path:  # what is on the list has no name to be found again by
+        return new_folder(name)
+    works = [fingerprint(job, model_load(job)) for job in jobs]
+    stem = re.sub(r"[^\w.-]+", "_", Path(source.path[0]).resolve().name).strip("._")[:60]
+    return Path("outputs") / name / f"{stem or 'source'}-{digest([*works, sorted(source.path)])}"
 
 
 def model_load(job: PathJob) -> Load:

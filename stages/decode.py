@@ -27,8 +27,13 @@ class DecodeSettings:
     top_p: float = setting(1.0, "samples among the likeliest tokens that reach this probability")
     seed: int = setting(0, "of the sampling: same seed, same answers, whatever the batches")
     stop: list[str] = setting([], "texts that end an answer; they are not part of it")
+    groups: int = setting(
+        1, "groups of rows that take turns; 2 where waiting for ple=store takes longer than a step"
+    )
 
     def __post_init__(self) -> None:
+        if self.groups < 1:
+            raise SettingsError(f"decode.groups={self.groups}; at least 1. Raise it.")
         try:
             self.sampling()
         except SettingsError as error:
@@ -59,6 +64,7 @@ class Decode(Stage):
         self.model = shared_model(load)
         self.draft = None if draft is None else shared_draft(draft)
         self.seed, self.sampling = settings.seed, settings.sampling()
+        self.groups = settings.groups
         self.policy = policy or Policy()
         self.counted: Counter[str] = Counter()
 
@@ -74,7 +80,7 @@ class Decode(Stage):
         asked: dict[int, Row] = {}
         refused: list[tuple[Row, InputError]] = []
         generation = self.model.generation(
-            self.sampling, policy=self.policy, slots=batch, draft=self.draft
+            self.sampling, policy=self.policy, slots=batch, draft=self.draft, groups=self.groups
         )
 
         def prompts() -> Iterator[tuple[int, "Prompt"]]:

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ import gemma3n
 from gemma3n import Gemma3n, InputError, NestedSize, SettingsError
 from gemma3n.choose import sample
 from gemma3n.generate import Completion, Generation, Prompt, complete
+from gemma3n.lanes import Lane
 from gemma3n.policy import AUTO, Policy
 from gemma3n.sampling import Sampling
-from gemma3n.slots import runs_of_like
+from gemma3n.slots import Slots, runs_of_like
 
 Arrays = Callable[[str], dict[str, Tensor]]
 GREEDY = Sampling(max_new_tokens=12, stop_ids=[])
@@ -205,17 +206,51 @@ def test_embeddings_of_another_shape_are_refused(model: Gemma3n) -> None:
 @given(
     lengths=st.lists(st.tuples(st.integers(1, 30), st.integers(0, 508)), min_size=1, max_size=9),
     slots=st.integers(1, 4),
+    groups=st.integers(1, 3),
 )
 def test_rows_that_take_over_a_slot_say_what_they_say_alone(
-    model: Gemma3n, lengths: list[tuple[int, int]], slots: int
+    model: Gemma3n, lengths: list[tuple[int, int]], slots: int, groups: int
 ) -> None:
     prompts = [Prompt([4 + (first + n) % 500 for n in range(long)]) for long, first in lengths]
     alone = [model.complete([prompt], GREEDY)[0].token_ids for prompt in prompts]
     # Rows end at different times, as they do in a job: at some token of the first one's answer.
     ends = replace(GREEDY, stop_ids=[alone[0][len(prompts) % 12]])
     expected = [model.complete([prompt], ends)[0].token_ids for prompt in prompts]
-    together = model.complete(prompts, ends, slots=slots)
+    together = complete(Generation(model, ends, slots=slots, groups=groups), prompts)
     assert [answer.token_ids for answer in together] == expected
+
+
+def test_rows_of_a_group_are_asked_for_before_another_group_computes(
+    model: Gemma3n, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, Slots]] = []
+    step, ahead = Slots.step, Lane.ahead
+
+    def stepping(slots: Slots, token_ids: Sequence[int]) -> Tensor:
+        seen.append(("step", slots))
+        return step(slots, token_ids)
+
+    def asking(lane: Lane) -> None:
+        seen.append(("ask", lane.slots))
+        ahead(lane)
+
+    monkeypatch.setattr(Slots, "step", stepping)
+    monkeypatch.setattr(Lane, "ahead", asking)
+    prompts = [Prompt([2, 9, 8, key + 4]) for key in range(4)]
+    complete(Generation(model, GREEDY, slots=4, groups=2), prompts)
+    steps = [number for number, (what, _) in enumerate(seen) if what == "step"]
+    assert len(steps) == 2 * (GREEDY.max_new_tokens - 1)
+    for number in steps[1:]:
+        group = seen[number][1]
+        asked = max(n for n in range(number) if seen[n] == ("ask", group))
+        between = seen[asked + 1 : number]
+        assert [slots is group for what, slots in between if what == "step"] == [False]
+
+
+@pytest.mark.parametrize("wrong", [{"slots": 0}, {"groups": 0}])
+def test_no_slots_and_no_groups_are_refused(model: Gemma3n, wrong: dict[str, int]) -> None:
+    with pytest.raises(SettingsError, match=f"{next(iter(wrong))}=0; at least 1"):
+        Generation(model, GREEDY, **wrong)  # type: ignore[arg-type]
 
 
 def test_prompts_are_taken_as_slots_become_free(model: Gemma3n) -> None:

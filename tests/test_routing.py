@@ -107,7 +107,7 @@ def test_a_packed_or_rounded_weight_is_not_mapped_as_well(
 def test_what_would_not_fit_is_left_mapped_unless_it_is_asked_for(
     checkpoint_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("gemma3n.loading.available_bytes", lambda: 1_000_000)
+    monkeypatch.setattr("gemma3n.loading.available_memory", lambda: 1_000_000)
     monkeypatch.setattr("gemma3n.loading._CACHED", 0)
     assert not blocks_of(load(checkpoint_folder, precision="bfloat16"))
     assert "not packed: 1.00 MB of memory are free, and copies need" in caplog.text
@@ -139,3 +139,13 @@ def test_answers_are_the_same_whatever_rows_are_answered_together() -> None:
     together = model.generate_ids(prompts, max_new_tokens=4, stop_ids=[])
     alone = [model.generate_ids([p], max_new_tokens=4, stop_ids=[])[0] for p in prompts]
     assert together == alone
+
+
+def test_the_log_counts_each_weight_once_in_whatever_format(
+    checkpoint_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "gemma3n.weights")
+    for precision in ("float32", "bfloat16", "int8"):
+        load(checkpoint_folder, precision=precision, pack=True)
+    told = [one for one in caplog.messages if one.startswith("loaded text")]
+    assert len({one.partition(" M parameters")[0] for one in told}) == 1, told

@@ -46,7 +46,7 @@ def speculate(
     policy = Policy(SPECULATIVE, small, draft_tokens=4 if length is None else length.longest)
     generation = Generation(model, sampling, policy=policy, slots=slots)
     if length is not None:
-        generation._lane(model.size).length = length  # type: ignore[attr-defined]
+        generation._lane(model.size, 0).length = length  # type: ignore[attr-defined]
     return complete(generation, rows)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gemma3n.rounded import GROUP
-from gemma3n.rounding import from_int4, int4_steps, to_int8
+from gemma3n.rounding import MIDDLE, from_int4, int4_steps, to_int8
 from gemma3n.routes.int8 import Int8
 
 FEW = 2  # rows up to which the kernel is faster than an int8 copy
@@ -22,7 +22,6 @@ SOME = 64  # rows up to which it is faster than bringing the weight back
 _ROWS = 16  # the kernel takes multiples of so many outputs
 _TILE = 64  # outputs that lie together in its layout
 _PIECE = 1 << 19  # weights brought back at a time, so that they are still in cache when used
-_MIDDLE = 8
 
 
 class Int4:
@@ -136,6 +135,6 @@ def _tiles(weight: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
 def _brought_back(weight: Tensor, scales: Tensor) -> Tensor:
     """Some tiles, as bfloat16 [tiles, columns, 64]."""
     # A byte holds output i of a tile in its lower half, and output i + 32.
-    steps = torch.cat([weight & 15, weight >> 4], -1).view(torch.int8).sub_(_MIDDLE)
+    steps = torch.cat([weight & 15, weight >> 4], -1).view(torch.int8).sub_(MIDDLE)
     scale, zero = (part.contiguous()[:, :, None] for part in scales.unbind(-1))
     return zero.addcmul(steps.bfloat16().unflatten(1, (-1, GROUP)), scale).flatten(1, 2)

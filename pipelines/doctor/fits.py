@@ -10,9 +10,9 @@ from typing import Any
 
 from gemma3n.checkpoint import Checkpoint
 from gemma3n.config import Config
+from gemma3n.limits import total_memory
 from gemma3n.memory import BYTES_PER_WEIGHT, plan_memory
 from gemma3n.named import NANO
-from pipelines.limits import total_memory
 from pipelines.plan_fit import SPARE
 from pipelines.random_checkpoint import SIZES, raw_config, shapes_of
 

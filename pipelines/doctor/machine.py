@@ -5,9 +5,16 @@ import platform
 import sys
 from pathlib import Path
 
+from gemma3n.limits import (
+    ROOT,
+    available_memory,
+    core_limit,
+    memory_limit,
+    physical_memory,
+    usable_cores,
+)
 from gemma3n.readable import bytes_text
 from pipelines.doctor.finding import Finding, broken, note, ok
-from pipelines.limits import ROOT, core_limit, memory_limit, physical_memory, usable_cores
 
 GROUP = "machine"
 # As /proc/cpuinfo spells them -> as people do.
@@ -76,22 +83,12 @@ def _cores() -> Finding:
 
 
 def _memory() -> Finding:
-    whole, bound, free = physical_memory(), memory_limit(), _available()
+    whole, bound, free = physical_memory(), memory_limit(), available_memory()
     now = "" if free is None else f", {bytes_text(free)} of it free now"
     if bound is not None and bound < whole:
         found = f"{bytes_text(bound)}: this container's share of {bytes_text(whole)}{now}"
         return ok(GROUP, "memory", found)
     return ok(GROUP, "memory", f"{bytes_text(whole)}{now}")
-
-
-def _available() -> int | None:
-    """Bytes that a new process could have, as Linux estimates it."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-    return int(found[0]) * 1024 if found else None
 
 
 def _torch() -> list[Finding]:

@@ -1,11 +1,12 @@
 """Paths as they were given -> the run folders there."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from gemma3n.errors import SettingsError
 from pipelines.run import CONFIG
+from pipelines.score_files import SCORES
 from stages.write import PARTS
 
 _OURS = b"# gemma3n "  # how the config of a run begins
@@ -25,7 +26,7 @@ def find_runs(paths: list[str]) -> list[Found]:
     """All run folders that the paths are or hold, each once, in the order of the paths.
 
     Raises:
-        SettingsError: a path is no folder, or no run is there.
+        SettingsError: a path is no folder, or neither a run nor an evaluation is there.
     """
     found: dict[Path, Found] = {}
     for path in paths:
@@ -33,8 +34,8 @@ def find_runs(paths: list[str]) -> list[Found]:
         if not folder.is_dir():
             what = "is a file" if folder.exists() else "does not exist"
             raise SettingsError(f"'{path}' {what}; a report is about folders. {_HOW}")
-        runs = list(_below(folder, _DEPTH))
-        if not runs:
+        runs = list(folders_below(folder, _is_run))
+        if not runs and not any(folders_below(folder, is_evaluation)):
             raise SettingsError(f"'{path}' {_what(folder)}. {_HOW}")
         for run in runs:
             name = run.relative_to(folder).as_posix()
@@ -44,13 +45,25 @@ def find_runs(paths: list[str]) -> list[Found]:
     return list(found.values())
 
 
-def _below(folder: Path, depth: int) -> Iterator[Path]:
-    if job_of(folder) and (folder / PARTS).is_dir():
+def folders_below(
+    folder: Path, wanted: Callable[[Path], bool], depth: int = _DEPTH
+) -> Iterator[Path]:
+    """The folder itself, or else those in it, that are wanted; nothing inside one that is."""
+    if wanted(folder):
         yield folder
     elif depth:
         for inner in sorted(folder.iterdir()):
             if inner.is_dir() and not inner.is_symlink() and not inner.name.startswith("."):
-                yield from _below(inner, depth - 1)
+                yield from folders_below(inner, wanted, depth - 1)
+
+
+def _is_run(folder: Path) -> bool:
+    return bool(job_of(folder)) and (folder / PARTS).is_dir()
+
+
+def is_evaluation(folder: Path) -> bool:
+    """Whether `evaluate` left its scores there."""
+    return job_of(folder) == "evaluate" and (folder / SCORES).is_file()
 
 
 def job_of(folder: Path) -> str:

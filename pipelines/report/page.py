@@ -11,6 +11,7 @@ from gemma3n.errors import SettingsError
 from pipelines.report import wording as say
 from pipelines.report.article import article_tables, measured_on
 from pipelines.report.embed import Embedder
+from pipelines.report.evaluation import find_evaluations
 from pipelines.report.group import Group, group_of
 from pipelines.report.run import Run
 from pipelines.report.sweep import unfinished_runs
@@ -82,6 +83,7 @@ def page(runs: Sequence[Run], job: ReportJob, embedder: Embedder) -> str:
             more=len(views) - len(shown),
             runs=len(views),
             groups=groups,
+            evaluations=find_evaluations(job.source.path),
             article=article_tables(runs, [one.numbers for one in views]) if job.article else [],
             measured_on=measured_on(runs),
             unfinished=unfinished_runs(job.source.path),
@@ -108,7 +110,7 @@ def _title(runs: Sequence[Run]) -> str:
     jobs = " and ".join(dict.fromkeys(run.job for run in runs))
     sources = dict.fromkeys(_source(run) for run in runs)
     of = f": {next(iter(sources))}" if len(sources) == 1 and any(sources) else ""
-    return say.cut(f"{jobs}{of}", 120)
+    return say.cut(f"{jobs}{of}", 120) or "evaluate"
 
 
 def _source(run: Run) -> str:

@@ -196,6 +196,7 @@ class Measured(Enum):
     decode = "decode"
     speculative = "speculative"
     ple = "ple"
+    store = "store"
     tiers = "tiers"
     linear = "linear"
     read = "read"
@@ -212,10 +213,11 @@ class BenchJob:
     what: Measured = setting(
         Measured.decode,
         "decode: a checkpoint's load and text; speculative: what drafts gain; linear: "
-        "products with weights of every format; ple: rows of its per-layer embeddings; tiers: "
-        "text with these in memory and on a cold disk; read: wav files to mel; resize: pictures "
-        "to pixels; ray: clips by executor=ray and in one process; ray_memory: its driver over "
-        "light rows; ray_scale: more and more workers that only sleep",
+        "products with weights of every format; ple: rows of its per-layer embeddings; "
+        "store, tiers: text with these in Ray actors, on a cold disk, against in memory; "
+        "read: wav files to mel; resize: pictures to pixels; ray: clips by "
+        "executor=ray and in one process; ray_memory: its driver over light rows; "
+        "ray_scale: more and more workers that only sleep",
     )
     model: ModelSettings = field(default_factory=ModelSettings)
     nested: NestedSettings = field(default_factory=NestedSettings)

@@ -15,9 +15,9 @@ from typing import Any
 from rich.console import Console
 
 from gemma3n.errors import SettingsError
+from gemma3n.limits import usable_cores
 from pipelines.compose import typed_path
 from pipelines.exit_code import BUG, DONE, INTERRUPTED, ROWS_FAILED
-from pipelines.limits import usable_cores
 from pipelines.lock import locked
 from pipelines.output import writable
 from pipelines.run import CONFIG

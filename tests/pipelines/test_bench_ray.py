@@ -78,6 +78,21 @@ def test_a_curve_of_nothing_is_refused(
 
 
 @pytest.mark.slow
+def test_a_store_is_compared_with_memory_with_groups_that_alternate_and_without(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["bench", "what=store", "rows=4", "new_tokens=8", "repeat=1", "json=true"]
+    assert main([*words, "precision=float32", "ple.shards=2", "ple.cache_rows=16"]) == 0
+    (run,) = json.loads(capsys.readouterr().out)["runs"]
+    for name in ("in memory", "store", "store, 2 groups"):
+        assert run[f"{name}: tokens/s"] > 0
+    assert run["in memory: waited, ms a step of all rows"] == pytest.approx(0, abs=0.5)
+    assert run["store: MB moved a step"] > 0
+    ratio = run["store: tokens/s"] / run["in memory: tokens/s"]
+    assert run["store to in memory: tokens/s"] == pytest.approx(ratio)
+
+
+@pytest.mark.slow
 def test_benches_of_ray_say_what_they_promise(capsys: pytest.CaptureFixture[str]) -> None:
     asked = {
         "ray": ["files=6"],

@@ -149,6 +149,32 @@ def test_rows_without_references_are_refused_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
+def test_rows_that_are_all_for_another_task_are_refused_before_any_work(
+    make_job: MakeJob, tmp_path: Path
+) -> None:
+    """Pictures, asked what is said in them: the likeliest mistake with a manifest."""
+    picture = {"image": str(SAMPLES / "images/noto-cow.png"), "text": "a picture of a cow"}
+    with pytest.raises(SettingsError, match=r"none of the 2 labelled rows .* by task=transcribe"):
+        evaluate(make_job(picture, picture | {"id": "again"}))
+    assert not (tmp_path / "out").exists()
+    # A single row that can be used is an evaluation, in which the others have failed.
+    job = make_job(picture, clip("en_allison/digits-7.wav", text="seven"), sizes=["full"])
+    assert evaluate(job) == ROWS_FAILED
+
+
+def test_without_an_output_the_same_evaluation_goes_on_in_the_same_folder(
+    make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    row = clip("en_allison/digits-7.wav", text="seven")
+    job = make_job(row, sizes=["full"], output=None)
+    assert evaluate(job) == evaluate(job) == DONE
+    (folder,) = Path("outputs/evaluate").iterdir()
+    assert folder.name.startswith("rows.jsonl-")
+    assert evaluate(replace(job, sizes=["small"])) == DONE
+    assert len(list(Path("outputs/evaluate").iterdir())) == 2
+
+
 def test_without_jiwer_it_says_what_to_install(
     make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:

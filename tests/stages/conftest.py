@@ -51,9 +51,9 @@ class FakeModel:
         return torch.tensor([[float(i)] for i in ids])
 
     def generation(
-        self, sampling: Sampling, policy: Policy, slots: int, draft: object
+        self, sampling: Sampling, policy: Policy, slots: int, draft: object, groups: int
     ) -> "FakeGeneration":
-        self.calls.append(("generation", (sampling, policy, slots)))
+        self.calls.append(("generation", (sampling, policy, slots, groups)))
         return FakeGeneration(self)
 
 

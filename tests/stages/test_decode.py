@@ -74,16 +74,17 @@ def test_rows_keep_their_order_and_stream_as_they_are_done(fake_model: Any, load
 
 def test_a_rows_own_size_and_the_policy_reach_the_model(fake_model: Any, load: Load) -> None:
     policy = Policy("auto", "mix2", -0.25)
-    Decode(DecodeSettings(), load, policy)([row("a", 2, nested="small"), row("b", 2)])
+    settings = DecodeSettings(groups=2)
+    Decode(settings, load, policy)([row("a", 2, nested="small"), row("b", 2)])
     assert {nested for _, nested in called(fake_model, "prompt")} == {"small", None}
-    ((_, given, slots),) = called(fake_model, "generation")
-    assert (given, slots) == (policy, 2)
+    ((_, *given),) = called(fake_model, "generation")
+    assert given == [policy, 2, 2]
 
 
 def test_settings_reach_the_sampling(fake_model: Any, load: Load) -> None:
     settings = DecodeSettings(max_new_tokens=7, temperature=0.5, top_k=3, top_p=0.9, stop=["\n"])
     Decode(settings, load)([row("a", 2)])
-    ((sampling, _, _),) = called(fake_model, "generation")
+    ((sampling, *_),) = called(fake_model, "generation")
     assert vars(sampling) == {
         "max_new_tokens": 7,
         "temperature": 0.5,
@@ -115,6 +116,7 @@ def test_a_prompt_that_does_not_fit_is_an_input_error(fake_model: Any, load: Loa
     [
         ({"max_new_tokens": 0}, r"decode.max_new_tokens=0; accepted is 1 or more"),
         ({"temperature": -0.1}, r"decode.temperature=-0.1; accepted is 0 or more"),
+        ({"groups": 0}, r"decode.groups=0; at least 1"),
         ({"top_k": -1}, r"decode.top_k=-1; accepted is 0 \(for all\) or more"),
         ({"top_p": 0.0}, r"decode.top_p=0.0; accepted is above 0, and 1 at most"),
         ({"top_p": 1.5}, r"decode.top_p=1.5; accepted is above 0, and 1 at most"),

@@ -49,14 +49,35 @@ def physical_memory() -> int:
 
 def memory_limit(root: Path = ROOT) -> int | None:
     """Bytes that the control groups of this process grant it, or None."""
-    bounds = [
-        int(word)
-        for folder in _folders(root, "memory")
-        for name in ("memory.max", "memory.limit_in_bytes")
-        for word in _words(folder / name)
-        if word.isdigit() and int(word) < 1 << 60  # version 1 says "none" by a number near 2^63
-    ]
-    return min(bounds, default=None)
+    return min((bound for _, bound in _memory_groups(root)), default=None)
+
+
+def available_memory(root: Path = ROOT) -> int | None:
+    """Bytes that this process may take now without others being pushed out; None if unknown.
+
+    What files fill of a control group's memory makes room where it is needed, as on the machine.
+    """
+    rooms = []
+    for folder, bound in _memory_groups(root):
+        used = _words(folder / "memory.current") or _words(folder / "memory.usage_in_bytes")
+        if used:
+            counts = dict(line.split() for line in _lines(folder / "memory.stat"))
+            files = int(counts.get("file", counts.get("total_cache", 0)))
+            rooms.append(max(0, bound - int(used[0]) + files))
+    for line in _lines(root / "proc/meminfo"):  # only Linux has it
+        name, _, value = line.partition(":")
+        if name == "MemAvailable":
+            rooms.append(int(value.split()[0]) * 1024)
+    return min(rooms, default=None)
+
+
+def _memory_groups(root: Path) -> Iterator[tuple[Path, int]]:
+    """The control groups that bound our memory, each with its bytes."""
+    for folder in _folders(root, "memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            for word in _words(folder / name):
+                if word.isdigit() and int(word) < 1 << 60:  # version 1 says "none" by nearly 2^63
+                    yield folder, int(word)
 
 
 def _folders(root: Path, kind: str) -> Iterator[Path]:

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.limits import core_limit, memory_limit, total_memory, usable_cores
+from gemma3n.limits import (
+    available_memory,
+    core_limit,
+    memory_limit,
+    total_memory,
+    usable_cores,
+)
 
 
 def machine(root: Path, groups: str, files: dict[str, str]) -> Path:
@@ -65,3 +71,40 @@ def test_limits_of_both_versions_of_control_groups(
 def test_there_is_a_core_and_memory_here() -> None:
     assert usable_cores() >= 1
     assert total_memory() > 1e8
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "room"),
+    [
+        ("0::/\n", {}, 8_192_000),
+        (
+            "0::/a/b\n",
+            {
+                "sys/fs/cgroup/a/memory.max": "5000000\n",
+                "sys/fs/cgroup/a/memory.current": "4000000\n",
+                "sys/fs/cgroup/a/memory.stat": "anon 1000000\nfile 3000000\n",
+                "sys/fs/cgroup/a/b/memory.max": "max\n",
+            },
+            4_000_000,
+        ),
+        (
+            "4:memory:/\n",
+            {
+                "sys/fs/cgroup/memory/memory.limit_in_bytes": "3000000\n",
+                "sys/fs/cgroup/memory/memory.usage_in_bytes": "2500000\n",
+                "sys/fs/cgroup/memory/memory.stat": "cache 1\ntotal_cache 250000\n",
+            },
+            750_000,
+        ),
+        ("0::/\n", {"sys/fs/cgroup/memory.max": "9000000\n"}, 8_192_000),
+    ],
+)
+def test_room_is_what_a_container_has_left_or_the_machine(
+    tmp_path: Path, groups: str, files: dict[str, str], room: int
+) -> None:
+    meminfo = {"proc/meminfo": "MemTotal: 9000 kB\nMemAvailable:    8000 kB\n"}
+    assert available_memory(machine(tmp_path, groups, meminfo | files)) == room
+
+
+def test_a_machine_that_does_not_say_has_no_known_room(tmp_path: Path) -> None:
+    assert available_memory(machine(tmp_path, "0::/\n", {})) is None

@@ -1,0 +1,79 @@
+"""Decode speed with PLE rows from a store of Ray actors, against rows in this process's memory.
+
+Tokens are sampled, so that random weights ask for rows from all over the table: the worst that can
+be for a row cache.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import gemma3n
+from gemma3n.generate import Generation
+from gemma3n.sampling import Sampling
+from gemma3n.tables import ple_table
+from gemma3n.text.ple import PleTable
+from pipelines.bench_speed import decode_speed
+from pipelines.bench_table import Bench
+from pipelines.nested import nested_size
+from pipelines.ple_store import store_here, stored_table
+from pipelines.settings import BenchJob
+
+_GROUPS = (1, 2)  # of rows, that take turns
+
+
+def bench_store(job: BenchJob) -> Bench:
+    """Measure, each way in turn, over and over.
+
+    Raises:
+        SettingsError: no such checkpoint, size or precision, or quantised rows that cannot be had.
+    """
+    job = replace(job, model=job.model.pinned())
+    placed = replace(job.ple.anywhere().load, bits=job.ple.bits, folder=job.ple.folder)
+    model = gemma3n.load(
+        job.model.path,
+        nested_size(job.nested, gemma3n.Config.from_folder(job.model.folder)),
+        parts=["text"],
+        precision=job.precision.value,
+        pack=job.pack.value,
+    )
+    in_memory = replace(placed, placement="resident")
+    tables: dict[str, Callable[[], PleTable]] = {
+        "in memory": lambda: ple_table(model.checkpoint, model.size, in_memory, model.device)
+    }
+    runs: list[dict[str, float]] = []
+    with store_here(job.model.path, job.ple.shards, placed) as store:
+        tables["store"] = lambda: stored_table(store, model)
+        for number in range(job.repeat):
+            run: dict[str, float] = {}
+            for name, table in tables.items():
+                for groups in _GROUPS:
+                    model.text.table = table()
+                    what = name if groups == 1 else f"{name}, {groups} groups"
+                    run |= _figures(model, job, number, groups, what)
+            for groups in _GROUPS:
+                stored = "store" if groups == 1 else f"store, {groups} groups"
+                ratio = run[f"{stored}: tokens/s"] / run["in memory: tokens/s"]
+                run[f"{stored} to in memory: tokens/s"] = ratio
+            runs.append(run)
+    title = (
+        f"{job.model.path}, {job.rows} rows, {job.new_tokens} new tokens each: PLE rows from "
+        f"{job.ple.shards} shards, ple.bits={job.ple.bits}, ple.cache_rows={job.ple.cache_rows}"
+    )
+    asked = {"model": job.model.path, "rows": job.rows, "shards": job.ple.shards}
+    return Bench(title, asked, runs)
+
+
+def _figures(
+    model: gemma3n.Gemma3n, job: BenchJob, seed: int, groups: int, what: str
+) -> dict[str, float]:
+    sampling = Sampling(job.new_tokens, temperature=1.0, stop_ids=[])
+    generation = Generation(model, sampling, slots=job.rows, groups=groups)
+    before = model.text.table.traffic.copy()
+    speed = decode_speed(generation, job, seed)
+    did = model.text.table.traffic.since(before)
+    return {
+        f"{what}: tokens/s": speed,
+        f"{what}: waited, ms a step of all rows": 1e3 * did.wait_seconds / job.new_tokens,
+        f"{what}: rows that were kept, %": 100 * (did.hit_rate or 0.0),
+        f"{what}: MB moved a step": did.bytes / job.new_tokens / 1e6,
+    }

@@ -11,9 +11,10 @@ from typing import Any
 
 from pipelines.report import wording as say
 from pipelines.report.found import folders_below, is_evaluation
-from pipelines.report.plots import Mark, Plot, Shape, axis, line
+from pipelines.report.plots import Axis, Mark, Plot, Shape, axis, line
 from pipelines.score_files import SCORES
 
+_MARGIN = 8.0  # percent, beside the marks at either end
 _SLICES = {"language": "language", "audio_s": "sound", "reference_words": "reference"}
 
 
@@ -91,7 +92,7 @@ def evaluation_of(found: Mapping[str, Any], name: str) -> Evaluation:
         KeyError, TypeError, ValueError, AttributeError: it is no such thing.
     """
     shown, over = found["shown"], found["over"]
-    columns = list(shown.values())
+    columns = list(map(_name, shown.values()))
     if len(found["runs"]) > 1:
         columns.append(f"{columns[0]} over {say.cut(over, 20)}, points")
     slices = {
@@ -131,6 +132,11 @@ def _lines(found: Mapping[str, Any], named: Mapping[str, Any]) -> Iterator[Line]
             )
 
 
+def _name(heading: str) -> str:
+    """Of a score; its heading may say that it is in percent, as every value here does."""
+    return heading.removesuffix(" %")
+
+
 def _cell(score: Mapping[str, Any] | None, word: Callable[[float], str]) -> Cell:
     if score is None:
         return Cell(say.NONE)
@@ -139,8 +145,8 @@ def _cell(score: Mapping[str, Any] | None, word: Callable[[float], str]) -> Cell
 
 def _calibrated(found: Mapping[str, Any], shown: Mapping[str, str]) -> Calibrated:
     small, large = say.cut(found["small"], 20), say.cut(found["large"], 20)
-    name, threshold = shown.get(found["metric"], found["metric"]), found["threshold"]
-    rows = found["rows"]
+    name = _name(shown.get(found["metric"], found["metric"]))
+    threshold, rows = found["threshold"], found["rows"]
     use = f"nested={small}"
     if threshold is not None:
         use = f"nested={large} policy=auto policy.small={small} policy.threshold={threshold:.6g}"
@@ -160,23 +166,28 @@ def _plot(found: Mapping[str, Any], name: str, small: str, large: str) -> Plot:
     def share(tokens: float) -> float:
         return 100 * tokens / max(1, alone)
 
+    labels = {"small": small, "auto": "auto", "large": large}
+    chosen = "auto"
+    if found["threshold"] is None:  # `auto` is the small size alone
+        del labels["auto"]
+        chosen = "small"
     judged = {
-        label: (share(one["large_tokens"]), 100 * one["score"]["value"])
-        for key, label in (("small", small), ("auto", "auto"), ("large", large))
+        key: (share(one["large_tokens"]), 100 * one["score"]["value"])
+        for key in labels
         for one in [found["judged"][key]]
     }
     curve = [(share(one["large_tokens"]), 100 * one["score"]) for one in found["curve"]]
-    across = axis([x for x, _ in (*curve, *judged.values())])
+    across = Axis(-_MARGIN, max(x for x, _ in (*curve, *judged.values())) + _MARGIN)
     up = axis([y for _, y in (*curve, *judged.values())], from_zero=False, most=4)
     marks = [
         Mark(
             x=across.at(x),
             y=up.at(y),
-            kind="front" if label == "auto" else "beaten",
-            label=label,
-            title=f"{label}: {say.percent(y / 100)}, {x:.0f} % of the tokens of {large} alone",
+            kind="front" if key == chosen else "beaten",
+            label=labels[key],
+            title=f"{labels[key]}: {say.percent(y / 100)}, {x:.0f} % of the tokens of {large}",
         )
-        for label, (x, y) in judged.items()
+        for key, (x, y) in judged.items()
     ]
     points = [(across.at(x), up.at(y)) for x, y in curve]
     better = "Lower" if found["lower_is_better"] else "Higher"

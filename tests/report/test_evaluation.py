@@ -35,7 +35,7 @@ def judged(tokens: int, score: float) -> dict[str, Any]:
 SCORED = {
     "model": "nano",
     "task": "translate",
-    "shown": {"bleu": "BLEU", "chrf": "chrF"},
+    "shown": {"bleu": "BLEU %", "chrf": "chrF"},
     "over": "full",
     "sets": {f"set {HOSTILE}": {"full": cell(0.3), "small": cell(0.25, has_difference=True)}},
     "slices": {"language": {"French": {"full": cell(0.2)}}},
@@ -98,13 +98,18 @@ def test_a_threshold_is_drawn_between_the_sizes_alone(evaluated: Make) -> None:
     assert "policy.threshold=-0.5" in one.calibrated.use
     small, auto, full = one.calibrated.plot.marks
     assert [mark.kind for mark in (small, auto, full)] == ["beaten", "front", "beaten"]
-    assert (small.x, auto.x, full.x) == pytest.approx((0, 25, 100))
+    assert auto.x - small.x == pytest.approx((full.x - small.x) / 4)
+    assert 0 < small.x < full.x < 100
     assert small.y < auto.y < full.y
     never = json.loads(json.dumps(SCORED))
     never["calibration"]["threshold"] = None
     (one,) = find_evaluations([str(evaluated(never, "never"))])
     assert one.calibrated
     assert one.calibrated.use == "nested=small"
+    assert [(mark.label, mark.kind) for mark in one.calibrated.plot.marks] == [
+        ("small", "front"),
+        ("full", "beaten"),
+    ]
 
 
 def test_the_page_escapes_what_strangers_wrote(evaluated: Make) -> None:

@@ -5,7 +5,6 @@ that has died with its driver is made anew by whoever asks first.
 """
 
 import logging
-import os
 import platform
 import time
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ from gemma3n.placement import Ple
 from gemma3n.tables import beside, file_table
 from gemma3n.text.ple import PleTable, Traffic
 from pipelines.fingerprint import checkpoint_digest
+from pipelines.ray_usage import send_nothing
 from pipelines.settings import PathJob, PoolSettings
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class Store:
 @contextmanager
 def store_here(folder: str, shards: int, ple: Ple) -> Iterator[Store]:
     """A store on a Ray cluster of this machine, for as long as the block; see `Store`."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine
+    send_nothing()
     import ray
 
     ray.init("local", include_dashboard=False, logging_level=logging.ERROR)

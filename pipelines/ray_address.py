@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gemma3n.errors import SettingsError
+from pipelines.ray_usage import send_nothing
 
 _WAIT_S = 5.0
 
@@ -65,7 +66,7 @@ def joined(address: str) -> Iterator[Any]:
     Raises:
         SettingsError: there is none.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine
+    send_nothing()
     import ray
 
     check_address(address)

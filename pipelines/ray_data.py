@@ -9,10 +9,9 @@ import logging
 import math
 import os
 import shutil
-import signal
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -32,7 +31,9 @@ from pipelines.pool_worker import DONE, PoolWorker, boundary_of, not_shared
 from pipelines.pools import WORK, Post, posts
 from pipelines.progress import Summary, follow, live_line
 from pipelines.ray_address import check_address, refused
+from pipelines.ray_usage import send_nothing
 from pipelines.settings import ExecutorSettings, PathJob, PlePlacement, PoolSettings
+from pipelines.signals import signals_kept, signals_noticed
 from pipelines.step import StageTimes, batches
 from stages.model import Load
 from stages.row import Row
@@ -94,11 +95,11 @@ class RayData:
                 replace(post, threads=max(share, math.ceil(post.settings.num_cpus), 1))
                 for post in pools
             ]
-            with _plainly(), watching(pools, summary) as watch:
+            with signals_noticed() as check, _plainly(), watching(pools, summary) as watch:
                 held = _held_by_others(job)
                 opened.enter_context(_stored(job, load))
                 results = _dataset(listed, number, pools, held)
-                came = _go(results, boundary_of(pools[0]), summary, tell)
+                came = _go(results, boundary_of(pools[0]), summary, tell, check)
                 del results  # with it go the processes
                 watch.wait_closed()
             if gone := count - came:
@@ -111,11 +112,19 @@ class RayData:
 
 
 def _go(
-    results: "Dataset", boundary: Boundary, summary: Summary, tell: Callable[[list[Row]], None]
+    results: "Dataset",
+    boundary: Boundary,
+    summary: Summary,
+    tell: Callable[[list[Row]], None],
+    check: Callable[[], None],
 ) -> int:
-    """Run it, and count what comes out; how many items that are, each once."""
+    """Run it, and count what comes out; how many items that are, each once.
+
+    `check` is called with each of what comes: see `signals_noticed`.
+    """
     came = bytearray()  # by place in the source, whether an item is done: a byte an item
     for table in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        check()
         rows = boundary.to_rows(table)
         came.extend(bytes(max(0, max((row["place"] for row in rows), default=0) + 1 - len(came))))
         summary.count([row for row in rows if not came[row["place"]]])
@@ -226,14 +235,14 @@ def _cluster(settings: ExecutorSettings, pools: list[Post], times: StageTimes) -
     Yields:
         How many cores each process that uses the model may take.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine
+    send_nothing()
     import ray
 
     ours = not ray.is_initialized()
     try:
         with times.timing("start"):
             if ours:
-                with _signals_kept():
+                with signals_kept():
                     _start(settings, pools)
             _check_room(pools, is_fixed=ours and settings.address is None)
         computing = sum(post.settings.max for post in pools if post.computes)
@@ -333,15 +342,3 @@ def _check_room(pools: list[Post], is_fixed: bool) -> None:
         if is_fixed:
             raise SettingsError(f"{lack}. Change executor.pools.*, or give it another cluster.")
         logger.warning("%s: they wait until it comes", lack)
-
-
-@contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Ray puts a handler of its own in the place of ours, which end a run in good order."""
-    kept = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for one, handler in kept.items():
-            with suppress(ValueError, TypeError):  # not the main thread, or not Python's
-                signal.signal(one, handler)

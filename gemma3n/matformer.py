@@ -241,10 +241,11 @@ def resolve_size(nested: str | NestedSize, config: Config) -> NestedSize:
         return FULL_SIZE
     size = named.get(nested.lower())
     if size is None:
-        near = difflib.get_close_matches(nested.lower(), named, n=1, cutoff=0.0)[0]
+        near = difflib.get_close_matches(nested.lower(), named, n=1)
+        hint = f"Did you mean '{near[0]}'? " if near else ""
         raise SettingsError(
             f"nested='{nested}', but this checkpoint knows {', '.join(named)}. "
-            f"Did you mean '{near}'? Layers and widths may also be given one by one."
+            f"{hint}Layers and widths may also be given one by one."
         )
     size.check(config.text)
     return size

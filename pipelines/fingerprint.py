@@ -119,7 +119,7 @@ def check_same(folder: Path, now: Mapping[str, Any]) -> None:
             f"output '{folder}' holds results, and no readable {FINGERPRINT} says of what. {fix}"
         )
     changed = [
-        f"{name} was {json.dumps(before.get(name))} and is {json.dumps(now.get(name))}"
+        "{} was {} and is {}".format(name, *_worded(before.get(name), now.get(name)))
         for name in dict.fromkeys([*before, *now])
         if before.get(name) != now.get(name)
     ]
@@ -127,6 +127,14 @@ def check_same(folder: Path, now: Mapping[str, Any]) -> None:
         raise SettingsError(
             f"output '{folder}' holds results of something else: {'; '.join(changed)}. {fix}"
         )
+
+
+def _worded(before: Any, now: Any) -> tuple[str, str]:
+    """Two values as people know them: sizes by their names, if these tell them apart."""
+    names = [value.get("name") if isinstance(value, Mapping) else None for value in (before, now)]
+    if all(names) and names[0] != names[1]:
+        return str(names[0]), str(names[1])
+    return json.dumps(before), json.dumps(now)
 
 
 def write_fingerprint(folder: Path, now: Mapping[str, Any]) -> None:

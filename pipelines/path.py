@@ -68,10 +68,9 @@ def stage_class(name: str) -> type[Stage]:
         plugin: type[Stage] = others[name].load()
         return plugin
     known = [*STAGES, *others]
-    likely = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-    raise SettingsError(
-        f"path names a stage '{name}'; known are {', '.join(known)}. Did you mean '{likely}'?"
-    )
+    likely = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean '{likely[0]}'?" if likely else "Put one of those there."
+    raise SettingsError(f"path names a stage '{name}'; known are {', '.join(known)}. {hint}")
 
 
 def settings_of(job: PathJob, stage: type[Stage]) -> Any:

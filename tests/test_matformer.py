@@ -75,6 +75,11 @@ def test_a_misspelt_name_gets_the_nearest() -> None:
         resolve_size("smal", E4B)
 
 
+def test_a_name_like_no_other_gets_no_guess() -> None:
+    with pytest.raises(SettingsError, match=r"knows full, .*\. Layers and widths may also"):
+        resolve_size("xyzzy", E4B)
+
+
 def test_layers_and_widths_may_be_given_one_by_one() -> None:
     text = TextConfig(num_hidden_layers=4, num_kv_shared_layers=0, intermediate_size=[7, 7, 7, 7])
     size = NestedSize.from_layers([0, 2], [3, 5], text)

@@ -85,6 +85,7 @@ def test_a_path_on_which_every_stage_gets_what_it_reads_is_fine(
             AUDIO,
             r"path names a stage 'mell'; known are read, mel, .* Did you mean 'mel'\?",
         ),
+        ("read xyzzy write", AUDIO, r"known are read, .*, write\. Put one of those there\.$"),
         ("mel read write", AUDIO, r"path is \['mel', 'read', 'write'\]; it begins with 'read'"),
         ("read mel encode fuse decode", AUDIO, r"ends with 'write' and names each stage once"),
         ("read mel mel write", AUDIO, r"names each stage once. Put its stages in that order"),

@@ -178,6 +178,7 @@ def test_a_job_with_other_results_is_refused_with_the_difference(
     err = capsys.readouterr().err
     assert "holds results of something else" in err
     assert "decode.max_new_tokens was 4 and is 5" in err
+    assert "nested was full and is small" in err
     assert items(out) == before
     # What changes no result may change.
     assert run("executor.batch=3", "executor.readers=1", "ple=resident") == DONE

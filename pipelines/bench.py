@@ -41,6 +41,10 @@ def bench(job: BenchJob) -> int:
             from pipelines.bench_decode import bench_decode
 
             found = bench_decode(job)
+        case Measured.memory:
+            from pipelines.bench_memory import bench_memory
+
+            found = bench_memory(job)
         case Measured.speculative:
             from pipelines.bench_speculative import bench_speculative
 

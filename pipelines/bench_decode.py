@@ -5,6 +5,7 @@ page cache.
 """
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -26,6 +27,10 @@ from pipelines.plan import check_context
 from pipelines.settings import BenchJob
 
 _MEMORY = ("VmHWM", "RssFile", "RssAnon")  # as the kernel calls them
+
+
+class KilledError(SettingsError):
+    """A run that the system ended at once, as it does where there is no memory left."""
 
 
 def bench_decode(job: BenchJob) -> Bench:
@@ -95,7 +100,7 @@ def measure(wanted: Mapping[str, Any]) -> dict[str, Any]:
     times: list[float] = []
     sampling = Sampling(wanted["new_tokens"], stop_ids=[])
     model.complete([Prompt(ids.tolist())], sampling, on_token=lambda *_: times.append(_now()))
-    memory = _memory()
+    memory = resident_bytes()
     plan = plan_memory(
         wanted["folder"],
         model.size,
@@ -123,7 +128,8 @@ def _now() -> float:
     return time.perf_counter()
 
 
-def _memory() -> dict[str, float]:
+def resident_bytes() -> dict[str, int]:
+    """Of this process: its peak, and what it holds now of files and of its own."""
     lines = Path("/proc/self/status").read_text().splitlines()
     found = dict(line.split(":", 1) for line in lines)
     return {name: int(found[name].split()[0]) * 1024 for name in _MEMORY}
@@ -133,10 +139,13 @@ def run_apart(module: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
     """What a module's `measure` says, in a process of its own.
 
     Raises:
-        SettingsError: that process failed.
+        KilledError: the system killed that process.
+        SettingsError: it failed.
     """
     command = [sys.executable, "-m", module, json.dumps(wanted)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode == -signal.SIGKILL:
+        raise KilledError("a run of the bench was killed, as for want of memory. Ask for less.")
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise SettingsError(f"a run of the bench failed: {refused_elsewhere(last) or last}")

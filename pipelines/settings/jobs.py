@@ -194,6 +194,7 @@ class Measured(Enum):
     """What a bench measures."""
 
     decode = "decode"
+    memory = "memory"
     speculative = "speculative"
     ple = "ple"
     store = "store"
@@ -212,7 +213,8 @@ class BenchJob:
 
     what: Measured = setting(
         Measured.decode,
-        "decode: a checkpoint's load and text; speculative: what drafts gain; linear: "
+        "decode: a checkpoint's load and text; memory: of text, pictures and clips, "
+        "against plan; speculative: what drafts gain; linear: "
         "products with weights of every format; ple: rows of its per-layer embeddings; "
         "store, tiers: text with these in Ray actors, on a cold disk, against in memory; "
         "read: wav files to mel; resize: pictures to pixels; ray: clips by "
@@ -239,7 +241,9 @@ class BenchJob:
         None, "of that text: a tokenizer.json or a sentencepiece model; by default the checkpoint's"
     )
     memory_gb: float = setting(
-        6.0, "of tiers: memory (cgroup) of the process whose table is on the disk; 0 for all"
+        6.0,
+        "of tiers: memory (cgroup) of the process whose table is on the disk; 0 for all, and for "
+        "no cgroup of what=memory either",
     )
     files: int = setting(64, "clips of read and ray, pictures of resize, rows of ray_memory")
     workers: list[int] = setting([1, 2, 4, 8, 16, 32, 64], "decoders of ray_scale, a run each")

@@ -1,10 +1,14 @@
 import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pipelines import bench_linear
+from gemma3n.errors import SettingsError
+from pipelines import bench_linear, bench_memory
 from pipelines.bench_text import read_ids
+from pipelines.cgroup import limited
 from pipelines.cli import main
 
 SAID = "ten of clubs\nfive of hearts\nten of clubs\n"
@@ -138,6 +142,47 @@ def test_a_text_is_read_with_a_tokenizer_of_hugging_face_too(tmp_path: Path) -> 
     (tmp_path / "a.txt").write_text(SAID)
     ids = read_ids([str(tmp_path / "a.txt")], tmp_path / "tokenizer.json")
     assert ids.tolist() == [words[word] for word in SAID.split()]
+
+
+@pytest.mark.slow
+def test_memory_is_measured_beside_what_was_planned_for_each_kind_of_row(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["bench", "what=memory", "precision=float32", "new_tokens=4", "memory_gb=0"]
+    assert main([*words, "json=true"]) == 0
+    runs = json.loads(capsys.readouterr().out)["runs"]
+    tasks = ["text", "text, picture", "text, clip", "text, picture, clip"]
+    assert [run["task"] for run in runs] == tasks
+    for run in runs:
+        assert run["peak"] == pytest.approx(run["peak to planned"] * run["planned"])
+        assert run["peak"] >= run["anonymous at the end"] > 0
+        assert run["in what was planned"] == "not tried"
+    text, *_, everything = [run["weights and KV cache, planned"] for run in runs]
+    assert text < everything
+    assert main(words) == 0
+    assert "text, picture, clip" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_run_that_needs_more_than_was_planned_is_told_to_be_killed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        with limited(1 << 26):
+            pass
+    except SettingsError as error:
+        pytest.skip(str(error))
+    monkeypatch.setattr(
+        "pipelines.bench_memory._confined", partial(_confined_to, bench_memory._confined, 50e6)
+    )
+    assert main(["bench", "what=memory", "new_tokens=2", "json=true"]) == 0
+    runs = json.loads(capsys.readouterr().out)["runs"]
+    assert {run["in what was planned"] for run in runs} == {"killed"}
+
+
+def _confined_to(confined: Any, most: float, wanted: Any, free: dict[str, Any]) -> str:
+    told: str = confined(wanted, free | {"planned": int(most)})
+    return told
 
 
 @pytest.mark.slow

@@ -3,10 +3,10 @@
 import sys
 from typing import Protocol
 
-from rich.console import Console
 from rich.table import Table
 
 from gemma3n.errors import SettingsError
+from pipelines.console import console
 from pipelines.exit_code import DONE
 from pipelines.settings import BenchJob, Measured
 
@@ -88,5 +88,5 @@ def bench(job: BenchJob) -> int:
     if job.json:
         sys.stdout.write(found.document())
     else:
-        Console(markup=False, highlight=False).print(found.table())
+        console().print(found.table())
     return DONE

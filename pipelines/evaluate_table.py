@@ -1,52 +1,44 @@
 """What an evaluation found -> tables for a terminal."""
 
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
+from pipelines.console import console
 from pipelines.score_files import Cell, Scores
 from pipelines.scored import Scored
 from pipelines.show import visible
 
-_WIDEST = 400  # columns
 _SLICED = {"language": "language", "audio_s": "sound", "reference_words": "reference"}
 
 
 def print_scores(found: Scores) -> None:
     """Every set at every size, then every slice, then what was calibrated."""
-    console = _console()
-    console.print(_sets(found))
+    out = console()
+    out.print(_sets(found))
     if found.get("slices"):
-        console.print(_slices(found))
+        out.print(_slices(found))
     if calibration := found.get("calibration"):
-        console.print(_calibration(calibration))
+        out.print(_calibration(calibration))
 
 
 def print_worst(rows: Iterable[Scored], found: Scores, count: int) -> None:
     """The rows of each set that the first size was worst at; they come worst first."""
-    console, first = _console(), [row for row in rows if row.size == found["over"]]
+    out, first = console(), [row for row in rows if row.size == found["over"]]
     for name in found["sets"]:
         for row in [row for row in first if row.set == name][:count]:
             if row.parts["exact"].of < 1:
                 right = " | ".join(row.references or [row.reference])
                 shown = map(visible, (row.set, row.item, right, row.text))
                 lines = "{}: {}\n  right: {}\n  said:  {}".format(*shown)
-                console.print(lines, soft_wrap=True)
+                out.print(lines, soft_wrap=True)
 
 
 def print_hint(hint: str) -> None:
     """What to try next."""
-    _console().print(f"to try next: {hint}", soft_wrap=True)
-
-
-def _console() -> Console:
-    # A file or a pipe has no edge at which a table would have to wrap.
-    width = None if sys.stdout.isatty() else _WIDEST
-    return Console(markup=False, highlight=False, emoji=False, width=width)
+    console().print(f"to try next: {hint}", soft_wrap=True)
 
 
 def _sets(found: Scores) -> Table:

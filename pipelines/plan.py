@@ -8,7 +8,6 @@ import sys
 from dataclasses import asdict, replace
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from gemma3n.checkpoint import Checkpoint
@@ -18,6 +17,7 @@ from gemma3n.errors import SettingsError
 from gemma3n.matformer import named_sizes
 from gemma3n.memory import MemoryPlan, plan_memory
 from gemma3n.rounded import rounded
+from pipelines.console import console
 from pipelines.exit_code import DONE
 from pipelines.plan_fit import Planned, fit_document, fit_lines, room_of, what_fits
 from pipelines.settings import ExecutorKind, PlanJob
@@ -78,11 +78,11 @@ def plan(job: PlanJob) -> int:
     if job.json:
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
-        console = Console(markup=False, highlight=False)
-        console.print(*tables)
+        out = console()
+        out.print(*tables)
         instead = None if own else what_fits(planned, _by_size(config, planned), precision, room)
         for line in fit_lines(job.machine, plans, instead, room):
-            console.print(line, soft_wrap=True)
+            out.print(line, soft_wrap=True)
     return DONE
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from gemma3n.config import Config
 from gemma3n.readable import bytes_text
+from pipelines.console import console
 from pipelines.doctor.finding import Finding, State, broken
 from pipelines.exit_code import BUG, DONE
 from pipelines.settings import DoctorJob
@@ -44,14 +44,13 @@ def doctor(job: DoctorJob) -> int:
         }
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
         return DONE if is_well else BUG
-    width = None if sys.stdout.isatty() else _WIDTH
-    console = Console(markup=False, highlight=False, emoji=False, width=width)
-    console.print(_findings(findings))
+    out = console(_WIDTH)
+    out.print(_findings(findings))
     if fits:
-        console.print(_fits(fits))
+        out.print(_fits(fits))
     for one in findings:
         if one.state is State.broken:
-            console.print(f"broken: {one.what}: {visible(one.found)}. {one.fix}", soft_wrap=True)
+            out.print(f"broken: {one.what}: {visible(one.found)}. {one.fix}", soft_wrap=True)
     return DONE if is_well else BUG
 
 

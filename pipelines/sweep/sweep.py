@@ -12,11 +12,10 @@ from queue import SimpleQueue
 from threading import Lock
 from typing import Any
 
-from rich.console import Console
-
 from gemma3n.errors import SettingsError
 from gemma3n.limits import usable_cores
 from pipelines.compose import typed_path
+from pipelines.console import console
 from pipelines.exit_code import BUG, DONE, INTERRUPTED, ROWS_FAILED
 from pipelines.lock import locked
 from pipelines.output import writable
@@ -31,7 +30,6 @@ from pipelines.sweep.table import errors_of, table_of
 
 CONSOLE = "console"  # folder of what each run said on its terminal
 _OURS = "gemma3n: "
-_WIDTH = 160  # columns of a table that goes to a file
 _LOUD = (" WARNING ", " ERROR ", " CRITICAL ")
 
 
@@ -172,11 +170,10 @@ class _Going:
         return max(1, usable_cores() // self.sweep.parallel)
 
     def _report(self, interrupted: bool) -> int:
-        width = None if sys.stdout.isatty() else _WIDTH
-        console = Console(markup=False, highlight=False, emoji=False, width=width)
-        console.print(table_of(self.index))
+        out = console()
+        out.print(table_of(self.index))
         for line in errors_of(self.index):
-            console.print(line, soft_wrap=True)
+            out.print(line, soft_wrap=True)
         codes = [run.code for run in self.index.runs if run.code is not None]
         if interrupted:
             done = sum(code in (DONE, ROWS_FAILED) for code in codes)

@@ -21,6 +21,7 @@ from gemma3n.matformer import NestedSize
 from gemma3n.named import checkpoint_folder, pinned
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 # Released prefix -> ours; the part that a tensor belongs to is the first word of ours.
@@ -45,6 +46,16 @@ _NEEDED_BY = {  # the embedders are small, and text needs their rows of the voca
 _SINGLE = "model.safetensors"
 _SHARD = re.compile(r"[^/\\]+\.safetensors")
 PLE_TABLE = "text.embed_tokens_per_layer.weight"
+_TORCH = {
+    "BF16": "bfloat16",
+    "F16": "float16",
+    "F32": "float32",
+    "F64": "float64",
+    "I8": "int8",
+    "U8": "uint8",
+    "I32": "int32",
+    "I64": "int64",
+}
 _BITS = {"BF16": 16, "F16": 16, "F32": 32, "F64": 64, "I8": 8, "U8": 8, "I32": 32, "I64": 64}
 
 
@@ -130,8 +141,18 @@ class Checkpoint:
             return entry.released.removesuffix(entry.name.removeprefix(part + ".")) + rest
         return next(t for t, ours in PREFIXES.items() if ours == part + ".") + rest
 
+    def dtype(self, name: str) -> "torch.dtype":
+        """Number format of one tensor."""
+        import torch
+
+        dtype: torch.dtype = getattr(torch, _TORCH[self.entries[name].dtype])
+        return dtype
+
     def tensor(self, name: str) -> "Tensor":
-        """A view of one tensor in its mapped file; nothing is read until it is used."""
+        """A view of one tensor in its mapped file; no more of it is read than is used.
+
+        Where the page cache holds large folios, the view alone maps a megabyte of it.
+        """
         from safetensors import safe_open
 
         entry = self.entries[name]
@@ -149,8 +170,7 @@ class Checkpoint:
 
         entry = self.entries[name]
         start, stop, _ = rows.indices(entry.shape[0])
-        dtype = self.tensor(name).dtype
-        found = torch.empty((stop - start, *entry.shape[1:]), dtype=dtype)
+        found = torch.empty((stop - start, *entry.shape[1:]), dtype=self.dtype(name))
         left = found.flatten().view(torch.uint8).numpy().data
         row = entry.bytes // max(1, entry.shape[0])
         with entry.file.open("rb", buffering=0) as file:

@@ -61,6 +61,6 @@ def file_table(checkpoint: Checkpoint, ple: Ple | None = None) -> FileTable:
     if ple is not None and ple.bits < 16:
         return packed_file(checkpoint, ple.bits, ple.folder)
     entry = checkpoint.entries[PLE_TABLE]
-    dtype = checkpoint.tensor(PLE_TABLE).dtype
+    dtype = checkpoint.dtype(PLE_TABLE)
     width = checkpoint.config.text.hidden_size_per_layer_input
     return FileTable(entry.file, entry.offset, entry.shape, dtype, width)

@@ -113,11 +113,15 @@ def load_decoder(
     target = Target(device, formats.text)
     set_routes(decoder, checkpoint, size, formats, device)
     # With a route for its head the embedding only looks up rows: as they are in the file.
-    as_it_is = {EMBEDDING} if decoder.embed_tokens.route is not None else set()
+    # All others are small then, and read: views of them would map 0.4 GB of what lies around them.
+    is_routed = decoder.embed_tokens.route is not None
     tensors = {}
     for name in (f"text.{key}" for key in decoder.state_dict()):
-        tensor = checkpoint.tensor(name)[views[name]]
-        tensors[name] = tensor.to(device) if name in as_it_is else target(tensor)
+        if is_routed and name == EMBEDDING:
+            tensors[name] = checkpoint.tensor(name)[views[name]].to(device)
+        else:
+            whole = checkpoint.read(name) if is_routed else checkpoint.tensor(name)
+            tensors[name] = target(whole[views[name]])
     _assign(decoder, "text", tensors)
     decoder.table = ple_table(checkpoint, size, ple, device)
     _log("text", decoder, target, began, formats)

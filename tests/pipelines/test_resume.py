@@ -19,6 +19,7 @@ from gemma3n.errors import InputError, SettingsError
 from gemma3n.generate import Prompt
 from pipelines.cli import main
 from pipelines.exit_code import DONE, FULL_STOP, INTERRUPTED, ROWS_FAILED, WRONG_USE
+from pipelines.fingerprint import check_same, write_fingerprint
 from stages.decode import Decode
 from stages.read import Read
 from stages.row import Row
@@ -168,6 +169,16 @@ def test_rows_that_failed_are_tried_again_unless_asked_otherwise(
     assert [item["error"] for item in items(out)] == [None] * 5
 
 
+def test_a_size_is_named_where_its_name_tells_it_from_the_other(tmp_path: Path) -> None:
+    full = {"name": "full", "widths": [512]}
+    write_fingerprint(tmp_path, {"nested": full})
+    check_same(tmp_path, {"nested": full})
+    with pytest.raises(SettingsError, match=r"something else: nested was full and is small\. "):
+        check_same(tmp_path, {"nested": {"name": "small", "widths": [256]}})
+    with pytest.raises(SettingsError, match=r'nested was \{"name": "full", .* is \{"name": "full"'):
+        check_same(tmp_path, {"nested": full | {"widths": [256]}})
+
+
 def test_a_job_with_other_results_is_refused_with_the_difference(
     run: Run, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -178,7 +189,6 @@ def test_a_job_with_other_results_is_refused_with_the_difference(
     err = capsys.readouterr().err
     assert "holds results of something else" in err
     assert "decode.max_new_tokens was 4 and is 5" in err
-    assert "nested was full and is small" in err
     assert items(out) == before
     # What changes no result may change.
     assert run("executor.batch=3", "executor.readers=1", "ple=resident") == DONE

@@ -1,12 +1,15 @@
 import json
+import signal
 from functools import partial
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 
 from gemma3n.errors import SettingsError
 from pipelines import bench_linear, bench_memory
+from pipelines.bench_decode import KilledError, run_apart
 from pipelines.bench_text import read_ids
 from pipelines.cgroup import limited
 from pipelines.cli import main
@@ -211,6 +214,13 @@ def test_a_bench_of_rows_that_cannot_be_is_refused_in_one_line(
 ) -> None:
     assert main(["bench", *words]) == 2
     assert why in capsys.readouterr().err
+
+
+def test_a_run_that_the_system_killed_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed = CompletedProcess([], -signal.SIGKILL, stdout="", stderr="a warning of before\n")
+    monkeypatch.setattr("pipelines.bench_decode.subprocess.run", lambda *_, **__: killed)
+    with pytest.raises(KilledError, match=r"was killed, as for want of memory\. Ask for less\."):
+        run_apart("pipelines.bench_decode", {})
 
 
 def test_a_bench_of_drafts_measures_each_rate_beside_the_size_alone(

@@ -46,17 +46,16 @@ _NEEDED_BY = {  # the embedders are small, and text needs their rows of the voca
 _SINGLE = "model.safetensors"
 _SHARD = re.compile(r"[^/\\]+\.safetensors")
 PLE_TABLE = "text.embed_tokens_per_layer.weight"
-_TORCH = {
-    "BF16": "bfloat16",
-    "F16": "float16",
-    "F32": "float32",
-    "F64": "float64",
-    "I8": "int8",
-    "U8": "uint8",
-    "I32": "int32",
-    "I64": "int64",
+_DTYPES = {  # as safetensors spells them: torch's name, bits
+    "BF16": ("bfloat16", 16),
+    "F16": ("float16", 16),
+    "F32": ("float32", 32),
+    "F64": ("float64", 64),
+    "I8": ("int8", 8),
+    "U8": ("uint8", 8),
+    "I32": ("int32", 32),
+    "I64": ("int64", 64),
 }
-_BITS = {"BF16": 16, "F16": 16, "F32": 32, "F64": 64, "I8": 8, "U8": 8, "I32": 32, "I64": 64}
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Entry:
     @property
     def bytes(self) -> int:
         """Bytes in the file."""
-        return self.elements * _BITS[self.dtype] // 8
+        return self.elements * _DTYPES[self.dtype][1] // 8
 
     @property
     def elements(self) -> int:
@@ -145,7 +144,7 @@ class Checkpoint:
         """Number format of one tensor."""
         import torch
 
-        dtype: torch.dtype = getattr(torch, _TORCH[self.entries[name].dtype])
+        dtype: torch.dtype = getattr(torch, _DTYPES[self.entries[name].dtype][0])
         return dtype
 
     def tensor(self, name: str) -> "Tensor":
@@ -307,10 +306,10 @@ def _entries(header: Any, path: Path, start: int) -> tuple[list[Entry], int]:
             f"'{path}' is not a safetensors file: its header does not say dtype, shape and "
             "data_offsets of every tensor. Download it again."
         ) from error
-    if strange := {entry.dtype for entry in entries} - _BITS.keys():
+    if strange := {entry.dtype for entry in entries} - _DTYPES.keys():
         raise SettingsError(
             f"'{path}' holds tensors of type {', '.join(map(str, sorted(strange)))}; accepted are "
-            f"{', '.join(_BITS)}. Convert it, or use the released checkpoint."
+            f"{', '.join(_DTYPES)}. Convert it, or use the released checkpoint."
         )
     return entries, start + end
 

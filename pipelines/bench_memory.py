@@ -8,12 +8,9 @@ its end.
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
-
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from gemma3n.checkpoint import Checkpoint
 from gemma3n.config import Config
@@ -22,6 +19,7 @@ from gemma3n.memory import plan_memory
 from gemma3n.placement import Ple
 from gemma3n.readable import bytes_text
 from pipelines.bench_decode import KilledError, resident_bytes, run_apart
+from pipelines.bench_table import Lines
 from pipelines.cgroup import Group, limited
 from pipelines.nested import nested_size
 from pipelines.plan_fit import SPARE
@@ -37,35 +35,13 @@ _TASKS = {
 _FRAMES = 16  # of mel, 10 ms each, a soft token: the clip is the longest that there may be
 
 
-@dataclass
-class Peaks:
-    """What each task was planned to take, and took."""
-
-    title: str
-    asked: dict[str, Any]
-    runs: list[dict[str, Any]]
-
-    def document(self) -> str:
-        """All of it, as JSON."""
-        return json.dumps({"asked": self.asked, "runs": self.runs}, indent=2) + "\n"
-
-    def table(self) -> Table:
-        """A line a task."""
-        table = Table(title=self.title, box=SIMPLE_HEAD, title_justify="left")
-        for name in self.runs[0]:
-            table.add_column(name, justify="left" if name == "task" else "right")
-        for run in self.runs:
-            table.add_row(*map(_shown, run.values()))
-        return table
-
-
 def _shown(value: Any) -> str:
     if isinstance(value, str):
         return value
     return bytes_text(value) if isinstance(value, int) else f"{value:.2f}"
 
 
-def bench_memory(job: BenchJob) -> Peaks:
+def bench_memory(job: BenchJob) -> Lines:
     """Measure.
 
     Raises:
@@ -102,7 +78,7 @@ def bench_memory(job: BenchJob) -> Peaks:
         f"{job.prompt_tokens} tokens of text and {job.new_tokens} new ones"
     )
     asked = {"model": job.model.path, "nested": asdict(size), "precision": job.precision.value}
-    return Peaks(title, asked, runs)
+    return Lines(title, asked, runs, word=_shown)
 
 
 def _confined(wanted: Mapping[str, Any], free: Mapping[str, Any]) -> str:

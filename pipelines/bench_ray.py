@@ -17,11 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from gemma3n.errors import SettingsError
-from pipelines.bench_table import Bench
+from pipelines.bench_table import Bench, Lines
 from pipelines.pretend import TOKENS, WIDTH, installed
 from pipelines.settings import BenchJob
 from stages.audio import RATE
@@ -137,29 +135,7 @@ def bench_ray_memory(job: BenchJob) -> Bench:
     return Bench(f"{job.files} light rows", {"files": job.files}, runs)
 
 
-@dataclass
-class Curve:
-    """Runs with more and more workers."""
-
-    title: str
-    asked: dict[str, Any]
-    runs: list[dict[str, float]]
-
-    def document(self) -> str:
-        """All of it, as JSON."""
-        return json.dumps({"asked": self.asked, "runs": self.runs}, indent=2) + "\n"
-
-    def table(self) -> Table:
-        """A line a run."""
-        table = Table(title=self.title, box=SIMPLE_HEAD, title_justify="left")
-        for name in self.runs[0]:
-            table.add_column(name, justify="right")
-        for run in self.runs:
-            table.add_row(*(f"{value:,.3g}" for value in run.values()))
-        return table
-
-
-def bench_ray_scale(job: BenchJob) -> Curve:
+def bench_ray_scale(job: BenchJob) -> Lines:
     """Workers that sleep for a model's time, more and more of them.
 
     Raises:
@@ -206,7 +182,8 @@ def bench_ray_scale(job: BenchJob) -> Curve:
         f"decoders that take {job.batch_s:g} s for {_BATCH} rows of {size / 1e6:.2f} MB, an encoder"
         f" for {_ENCODERS}, all on {os.cpu_count()} cores"
     )
-    return Curve(title, {"batch_s": job.batch_s, "batch": _BATCH, "row_bytes": size}, runs)
+    asked = {"batch_s": job.batch_s, "batch": _BATCH, "row_bytes": size}
+    return Lines(title, asked, runs, word=lambda value: f"{value:,.3g}")
 
 
 def _crossing(run: Run) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,4 +35,20 @@ class Bench:
             spread = (statistics.median(values), min(values), max(values))
             is_bytes = isinstance(first, int)
             table.add_row(what, *(f"{v / 1e6:,.0f} MB" if is_bytes else f"{v:.2f}" for v in spread))
+        return table
+
+
+@dataclass
+class Lines(Bench):
+    """Runs that are not the same over again: each has a line of its own."""
+
+    word: Callable[[Any], str]  # a figure, as the table has it
+
+    def table(self) -> Table:
+        """A line a run."""
+        table = Table(title=self.title, box=SIMPLE_HEAD, title_justify="left")
+        for name, first in self.runs[0].items():
+            table.add_column(name, justify="left" if isinstance(first, str) else "right")
+        for run in self.runs:
+            table.add_row(*map(self.word, run.values()))
         return table

@@ -217,11 +217,13 @@ def _check(job: EvaluateJob, task: Task, run: PathJob) -> int:
             )
     labels, usable, why = 0, 0, ""
     for row in list_items(run.source):
-        if row.get("reference") is not None:
-            labels += 1
-            error = row.get("error")
-            usable += not error
-            why = why or (error["message"] if error else "")
+        if row.get("reference") is None:
+            continue
+        labels += 1
+        if error := row.get("error"):
+            why = why or error["message"]
+        else:
+            usable += 1
     if not labels:
         raise SettingsError(
             f"no row of {job.source.path} has a reference to be compared with. "

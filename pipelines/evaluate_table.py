@@ -7,11 +7,9 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from pipelines.console import console
-from pipelines.score_files import Cell, Scores
+from pipelines.score_files import SLICED, Cell, Scores
 from pipelines.scored import Scored
 from pipelines.show import visible
-
-_SLICED = {"language": "language", "audio_s": "sound", "reference_words": "reference"}
 
 
 def print_scores(found: Scores) -> None:
@@ -53,7 +51,7 @@ def _slices(found: Scores) -> Table:
     table = _table("Slices of all rows", found, "slice")
     for kind, named in found["slices"].items():
         for name, by_size in named.items():
-            _add(table, found, f"{_SLICED.get(kind, kind)}: {visible(name)}", by_size)
+            _add(table, found, f"{SLICED.get(kind, kind)}: {visible(name)}", by_size)
     return table
 
 

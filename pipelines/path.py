@@ -1,6 +1,5 @@
 """The path: stage names -> classes, checked before anything heavy is loaded, and built."""
 
-import difflib
 import typing
 from dataclasses import fields, replace
 from importlib.metadata import entry_points
@@ -68,8 +67,8 @@ def stage_class(name: str) -> type[Stage]:
         plugin: type[Stage] = others[name].load()
         return plugin
     known = [*STAGES, *others]
-    likely = difflib.get_close_matches(name, known, n=1)
-    hint = f"Did you mean '{likely[0]}'?" if likely else "Put one of those there."
+    likely = nearest(name, known)
+    hint = f"Did you mean '{likely}'?" if likely else "Put one of those there."
     raise SettingsError(f"path names a stage '{name}'; known are {', '.join(known)}. {hint}")
 
 

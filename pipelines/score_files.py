@@ -15,6 +15,8 @@ from typing import Any, TypedDict
 from stages.write import replacing
 
 SCORES, ROWS = "scores.json", "rows.jsonl"
+# What rows are sliced by -> how people are told.
+SLICED = {"language": "language", "audio_s": "sound", "reference_words": "reference"}
 
 
 class Interval(TypedDict):

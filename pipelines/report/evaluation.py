@@ -11,19 +11,11 @@ from typing import Any
 
 from pipelines.report import wording as say
 from pipelines.report.found import folders_below, is_evaluation
+from pipelines.report.group import Cell
 from pipelines.report.plots import Axis, Mark, Plot, Shape, axis, line
-from pipelines.score_files import SCORES
+from pipelines.score_files import SCORES, SLICED
 
 _MARGIN = 8.0  # percent, beside the marks at either end
-_SLICES = {"language": "language", "audio_s": "sound", "reference_words": "reference"}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A score."""
-
-    value: str
-    note: str = ""  # its interval
 
 
 @dataclass(frozen=True)
@@ -34,7 +26,7 @@ class Line:
     size: str
     rows: str
     failed: str
-    cells: list[Cell]
+    cells: list[Cell]  # scores, each noting its interval
 
 
 @dataclass(frozen=True)
@@ -96,7 +88,7 @@ def evaluation_of(found: Mapping[str, Any], name: str) -> Evaluation:
     if len(found["runs"]) > 1:
         columns.append(f"{columns[0]} over {say.cut(over, 20)}, points")
     slices = {
-        f"{_SLICES.get(kind, kind)}: {part}": by_size
+        f"{SLICED.get(kind, kind)}: {part}": by_size
         for kind, named in found.get("slices", {}).items()
         for part, by_size in named.items()
     }

@@ -81,6 +81,19 @@ if importlib.util.find_spec("timm") and not importlib.util.find_spec("torchvisio
 
 
 @pytest.fixture(scope="session")
+def llama_shape() -> dict[str, Any]:
+    """What llama.cpp has in its source, and what nano's vocabulary needs; widths may be any."""
+    period = ["sliding_attention"] * 4 + ["full_attention"]
+    return {
+        "num_hidden_layers": 22,
+        "num_kv_shared_layers": 2,
+        "layer_types": [*period * 4, "sliding_attention", "full_attention"],
+        "vocab_size": 672,
+        "vocab_size_per_layer_input": 640,
+    }
+
+
+@pytest.fixture(scope="session")
 def nano() -> gemma3n.Gemma3n:
     """The trained checkpoint that comes with the package, in float32."""
     return gemma3n.load("nano", precision="float32", device="cpu")

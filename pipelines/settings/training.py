@@ -10,6 +10,8 @@ from gemma3n.errors import SettingsError
 from pipelines.settings.model import Part
 from stages.setting import setting
 
+_SMALLEST_SIDE = 32  # pixels of an image; the vision tower halves it five times
+
 
 def _check_share(name: str, value: float, up_to: float) -> None:
     if not 0 <= value <= up_to:
@@ -68,10 +70,22 @@ class BatchSettings:
     wrong: float = setting(
         0.0, "share of an answer's tokens that the decoder is shown wrong, so that it looks again"
     )
+    split: float = setting(
+        0.0, "share of an answer's tokens that are said as two smaller ones, and those again"
+    )
+    image_side: int | None = setting(
+        None, "pixels a side of images in training, fewer are faster; null for the checkpoint's"
+    )
     accumulate: int = setting(1, "such batches before the weights change")
 
     def __post_init__(self) -> None:
         _check_share("batch.wrong", self.wrong, up_to=1.0)
+        _check_share("batch.split", self.split, up_to=1.0)
+        if self.image_side is not None and self.image_side < _SMALLEST_SIDE:
+            raise SettingsError(
+                f"batch.image_side={self.image_side}; {_SMALLEST_SIDE} pixels or more are needed. "
+                "Give more, or null for the checkpoint's own."
+            )
 
 
 @dataclass

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from gemma3n.audio.mel import MelConfig, log_mel
 from gemma3n.chat import Turn, parse_template
@@ -17,6 +18,7 @@ from gemma3n.vision.pixels import image_pixels
 from pipelines.training.augment import augment_image, mask_mel, warp_mel
 from pipelines.training.clip import heard
 from pipelines.training.examples import Example, Kind
+from pipelines.training.pieces import Resplit
 from stages.fuse import prompt_content
 from stages.picture import read_image
 
@@ -50,6 +52,8 @@ class Collator:
         augment: off for validation.
         wrong: share of an answer's tokens that are shown wrong, so that the decoder does not trust
             them alone, and listens and looks.
+        resplit: how answers are cut into tokens; None leaves them as the vocabulary has them.
+        image_side: pixels a side to which images are reduced; None leaves them.
     """
 
     tokenizer: Tokenizer
@@ -58,6 +62,8 @@ class Collator:
     prompts: dict[Kind, str]
     augment: bool = True
     wrong: float = 0.0
+    resplit: Resplit | None = None
+    image_side: int | None = None
 
     def __call__(self, examples: Sequence[Example], salt: str) -> Batch:
         """One batch.
@@ -67,7 +73,7 @@ class Collator:
             salt: changes what augmentation draws, such as the step's number.
         """
         seeds = [zlib.crc32(f"{salt} {n} {e.item}".encode()) for n, e in enumerate(examples)]
-        rows = [self._ids(example) for example in examples]
+        rows = [self._ids(e, seed) for e, seed in zip(examples, seeds, strict=True)]
         longest = max(len(prompt) + len(answer) for prompt, answer in rows)
         shape = (len(rows), longest)
         batch = Batch(
@@ -98,15 +104,21 @@ class Collator:
         if batch.kind is Kind.image:
             pixels = [self._pixels(e, seed) for e, seed in zip(examples, seeds, strict=True)]
             batch.pixels = torch.stack(pixels).float() / 255
+            if self.image_side is not None:
+                size = (self.image_side, self.image_side)
+                batch.pixels = F.interpolate(batch.pixels, size, mode="area")
         return batch
 
-    def _ids(self, example: Example) -> tuple[list[int], list[int]]:
+    def _ids(self, example: Example, seed: int) -> tuple[list[int], list[int]]:
         template = parse_template(self.prompts.get(example.kind, ""))
         clips, images = example.kind is Kind.audio, example.kind is Kind.image
         content = prompt_content(template, example.prompt, int(clips), int(images))
         prompt = self.tokenizer.chat_ids([Turn("user", content)])
         end_of_turn = self.tokenizer.stop_ids[-1]
-        return prompt, [*self.tokenizer.encode(example.answer), end_of_turn]
+        answer = self.tokenizer.encode(example.answer)
+        if self.resplit is not None:
+            answer = self.resplit(answer, seed)
+        return prompt, [*answer, end_of_turn]
 
     def _spelt(self, answer: list[int]) -> list[int]:
         """Letters of an answer said up to and with each of its tokens."""

@@ -39,6 +39,7 @@ from pipelines.training.optimizer import (
     make_optimizer,
     running_mean,
 )
+from pipelines.training.pieces import Resplit
 from pipelines.training.sampler import Sampler
 from pipelines.training.sizes import NestedSizes
 from pipelines.training.state import load_state, save_state
@@ -79,6 +80,8 @@ class Loop:
             {Kind.audio: job.audio_prompt, Kind.image: job.image_prompt},
             job.augment,
             job.batch.wrong,
+            Resplit(tokenizer, job.batch.split),
+            job.batch.image_side,
         )
         slowest = SLOWEST if job.augment else 1.0
         examples = fitting(read_examples(job.train), config, slowest)
@@ -233,7 +236,7 @@ class Loop:
     def _validate(self) -> None:
         if self.rank == 0 and self.job.dev:
             self._save_checkpoint()
-            collate = replace(self.collate, augment=False, wrong=0.0)
+            collate = replace(self.collate, augment=False, wrong=0.0, resplit=None, image_side=None)
             dev = fitting(read_examples(self.job.dev), self.model.config)
             groups = by_group(dev, self.job.validate_rows)
             scores = heads_scores(*self._result(), groups, collate)

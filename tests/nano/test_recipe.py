@@ -8,7 +8,8 @@ from pipelines.nano.recipe import asked_by, stages
 @pytest.mark.parametrize("share", [1.0, 0.04])
 def test_each_stage_begins_where_the_one_before_ended_and_warms_up_in_time(share: float) -> None:
     runs = list(stages(Path("data"), Path("runs"), share))
-    assert [Path(run.output).name for run in runs] == ["pictures", "speech", "listen", "joint"]
+    names = [Path(run.output).name for run in runs]
+    assert names == ["glance", "pictures", "speech", "listen", "joint"]
     assert [Path(run.init) for run in runs] == [
         Path("data/init"),
         *(Path(run.output) / "checkpoint" for run in runs[:-1]),
@@ -19,8 +20,8 @@ def test_each_stage_begins_where_the_one_before_ended_and_warms_up_in_time(share
 
 def test_weights_of_an_earlier_run_go_through_all_stages_once_more() -> None:
     first, *later = stages(Path("data"), Path("runs"), 0.2, Path("nano"))
-    assert (first.init, first.steps) == ("nano", 1000)
-    assert [Path(run.init).parts[0] for run in later] == ["runs"] * 3
+    assert (first.init, first.steps) == ("nano", 2000)
+    assert [Path(run.init).parts[0] for run in later] == ["runs"] * 4
 
 
 def test_training_asks_what_the_jobs_ask() -> None:

@@ -12,6 +12,7 @@ from gemma3n.losses.ctc import letters
 from pipelines.settings import TrainJob
 from pipelines.training.batch import Collator
 from pipelines.training.examples import Example, Kind, fitting, read_examples
+from pipelines.training.pieces import Resplit
 
 
 @pytest.fixture
@@ -57,6 +58,30 @@ def test_media_get_the_prompt_of_their_kind_and_their_places(
     assert images.pixels is not None
     assert images.pixels.shape[1:] == (3, 256, 256)
     assert images.pixels.max() <= 1
+
+
+def test_images_are_reduced_to_the_side_asked_for(
+    collate: Collator, examples: dict[Kind, list[Example]]
+) -> None:
+    whole = replace(collate, augment=False)(examples[Kind.image], "").pixels
+    small = replace(collate, augment=False, image_side=128)(examples[Kind.image], "").pixels
+    assert whole is not None
+    assert small is not None
+    assert torch.allclose(small, torch.nn.functional.avg_pool2d(whole, 2), atol=1e-6)
+
+
+def test_an_answer_may_be_said_in_smaller_pieces(
+    collate: Collator, examples: dict[Kind, list[Example]]
+) -> None:
+    resplit = Resplit(collate.tokenizer, 0.5)
+    plain, batch = (
+        one(examples[Kind.audio], "") for one in (collate, replace(collate, resplit=resplit))
+    )
+    assert batch.answers.sum() > plain.answers.sum()
+    for row, example in enumerate(examples[Kind.audio]):
+        said = batch.token_ids[row][batch.answers[row]].tolist()
+        assert collate.tokenizer.decode(said) == example.answer
+        assert batch.spelt[row].max() == len(letters(example.answer))
 
 
 def test_augmentation_depends_on_salt_and_row_alone(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gemma3n.chat import Mark, Turn
     from gemma3n.errors import InputError, SettingsError
     from gemma3n.loading import load
+    from gemma3n.merging import merge_checkpoint
     from gemma3n.model import Gemma3n
     from gemma3n.offload import offload_embeddings
     from gemma3n.quantize import quantize_checkpoint
@@ -33,6 +34,7 @@ __all__ = [
     "image_pixels",
     "load",
     "log_mel",
+    "merge_checkpoint",
     "offload_embeddings",
     "quantize_checkpoint",
     "slice_checkpoint",
@@ -47,6 +49,7 @@ _HOMES = {
     "image_pixels": "gemma3n.vision.pixels",
     "load": "gemma3n.loading",
     "log_mel": "gemma3n.audio.mel",
+    "merge_checkpoint": "gemma3n.merging",
     "offload_embeddings": "gemma3n.offload",
     "quantize_checkpoint": "gemma3n.quantize",
     "slice_checkpoint": "gemma3n.slicing",

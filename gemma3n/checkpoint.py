@@ -79,6 +79,11 @@ class Entry:
         """Number of weights."""
         return math.prod(self.shape)
 
+    def runs(self, elements: int) -> Iterator[slice]:
+        """Its rows, about so many elements at a time."""
+        each = max(1, elements * self.shape[0] // max(1, self.elements))
+        return (slice(start, start + each) for start in range(0, self.shape[0], each))
+
 
 class Checkpoint:
     """An opened checkpoint folder.

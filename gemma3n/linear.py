@@ -51,8 +51,10 @@ class Linear(nn.Linear):
         Returns:
             [..., outputs]
         """
-        if self.route is not None:
-            return self.route(x, rows)
+        return self.product(x, rows) if self.route is None else self.route(x, rows)
+
+    def product(self, x: Tensor, rows: range | None = None) -> Tensor:
+        """The plain product with `weight`, see `forward`."""
         weight = self.weight if rows is None else self.weight[rows.start : rows.stop]
         return F.linear(x, weight if x.shape[-1] == self.in_features else weight[:, : x.shape[-1]])
 

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
+from gemma3n.adapter_files import read_adapter
 from gemma3n.checkpoint import PARTS, Checkpoint
 from gemma3n.config import Config
 from gemma3n.device import Formats, resolve_device, resolve_formats
@@ -33,6 +34,7 @@ def load(
     pack: bool | None = None,
     device: str = "auto",
     ple: str | Ple = "mmap",
+    adapter: str | Path | None = None,
 ) -> Gemma3n:
     """Load a checkpoint of the released layout.
 
@@ -54,6 +56,8 @@ def load(
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         ple: "mmap" leaves the per-layer embeddings in their file, "resident" copies them to RAM;
             a `gemma3n.Ple` says in how many bits, too.
+        adapter: folder of a LoRA adapter of the text decoder, in peft's layout; it is computed
+            beside the weights, in any precision and at any nested size.
 
     Raises:
         SettingsError: any of these is not to be had; nothing has been loaded then.
@@ -80,7 +84,10 @@ def load(
     size = resolve_size(nested, checkpoint.config)
     if pack is None and formats.pack and "text" in chosen:
         formats = _packed_if_it_pays(checkpoint, size, formats)
-    return Gemma3n(checkpoint, size, chosen, where, formats, ple)
+    model = Gemma3n(checkpoint, size, chosen, where, formats, ple)
+    if adapter is not None and "text" in chosen:
+        read_adapter(adapter, checkpoint).to(where, formats.text).attach(model.text)
+    return model
 
 
 def _packed_if_it_pays(checkpoint: Checkpoint, size: NestedSize, formats: Formats) -> Formats:

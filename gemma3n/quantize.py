@@ -94,7 +94,7 @@ def _outputs(
 
 
 def _copied(checkpoint: Checkpoint, entry: Entry) -> Iterator[Tensor]:
-    for rows in _runs(entry):
+    for rows in entry.runs(_PIECE):
         yield checkpoint.read(entry.name, rows)
 
 
@@ -103,7 +103,7 @@ def _int8(checkpoint: Checkpoint, entry: Entry, released: str, ends: list[int]) 
     scales: list[Tensor] = []  # they come with the weight, which is written before them
 
     def weights() -> Iterator[Tensor]:
-        for rows in _runs(entry):
+        for rows in entry.runs(_PIECE):
             read = checkpoint.read(entry.name, rows)
             blocks = [to_int8(read[:, start:stop]) for start, stop in pairwise([0, *ends])]
             scales.append(torch.stack([scale for _, scale in blocks], 1))
@@ -120,7 +120,7 @@ def _int4(checkpoint: Checkpoint, entry: Entry) -> Iterator[Output]:
     rows, columns = entry.shape
 
     def weights() -> Iterator[Tensor]:
-        for run in _runs(entry):
+        for run in entry.runs(_PIECE):
             packed, scale, zero = to_int4(checkpoint.read(entry.name, run))
             scales.append(scale)
             zeros.append(zero)
@@ -129,9 +129,3 @@ def _int4(checkpoint: Checkpoint, entry: Entry) -> Iterator[Output]:
     yield Output(entry.released, "U8", (rows, columns // 2), weights())
     for what, values in ((SCALE, scales), (ZERO, zeros)):
         yield Output(entry.released + what, "BF16", (rows, columns // GROUP), iter(values))
-
-
-def _runs(entry: Entry) -> Iterator[slice]:
-    """Rows of a tensor, so many at a time."""
-    each = max(1, _PIECE * entry.shape[0] // max(1, entry.elements))
-    return (slice(start, start + each) for start in range(0, entry.shape[0], each))

@@ -170,6 +170,24 @@ class Tokenizer:
         """
         return self._ids(chat_layout(turns, open_model_turn))
 
+    def said(self, ids: Sequence[int]) -> list[bool]:
+        """Which tokens of a chat the model says: those of its turns, with the one that ends each.
+
+        Args:
+            ids: of a whole chat, from `chat_ids`.
+        """
+        start, end = self._boundaries[Boundary.START], self._boundaries[Boundary.END]
+        opening = [start, *self.encode("model\n")]
+        first = len(ids)  # of the tokens of a turn of the model, if one is open
+        says = []
+        for at, token in enumerate(ids):
+            if list(ids[at : at + len(opening)]) == opening:
+                first = at + len(opening)
+            says.append(at >= first)
+            if token == end:
+                first = len(ids)
+        return says
+
     def prompt_ids(self, content: Sequence[str | Mark | Boundary]) -> list[int]:
         """`<bos>` and the content, as base checkpoints know it: no turns but those given.
 

@@ -20,6 +20,7 @@ from gemma3n.text.altup import AltUp
 from gemma3n.text.decoder import Decoder
 from gemma3n.text.ple import Traffic
 from gemma3n.vision.mobilenet import MobileNet
+from gemma3n.whole_folder import replacing_folder
 
 _TABLE = "text.table.weight"  # the name of the PLE table here
 _RELEASED = {ours: theirs for theirs, ours in reversed(PREFIXES.items())}
@@ -129,10 +130,12 @@ class Trainable(nn.Module):
 
     @torch.no_grad()
     def clip_mixing(self) -> None:
-        """Keep AltUp's coefficients within `altup_coef_clip`, as the published training does."""
+        """Keep AltUp's coefficients, if they train, within `altup_coef_clip`, as published."""
         most = self.config.text.altup_coef_clip
         for part in self.modules():
-            if most is not None and isinstance(part, AltUp):
+            if most is None or not isinstance(part, AltUp):
+                continue
+            if part.prediction_coefs.weight.requires_grad:
                 part.prediction_coefs.weight.clamp_(-most, most)
                 part.correction_coefs.weight.clamp_(-most, most)
 
@@ -144,16 +147,12 @@ class Trainable(nn.Module):
             companions: folder whose config.json, tokenizer.model and the like go with it.
             dtype: of the written weights, bfloat16 or float32.
         """
-        partial = folder.with_name(folder.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        write_json(partial / "config.json", self.config.raw)
-        for name in ("tokenizer.model", "preprocessor_config.json"):
-            if (companions / name).is_file():
-                shutil.copyfile(companions / name, partial / name)
-        write_shards(partial, list(self._outputs(dtype)))
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        with replacing_folder(folder) as partial:
+            write_json(partial / "config.json", self.config.raw)
+            for name in ("tokenizer.model", "preprocessor_config.json"):
+                if (companions / name).is_file():
+                    shutil.copyfile(companions / name, partial / name)
+            write_shards(partial, list(self._outputs(dtype)))
 
     def _outputs(self, dtype: torch.dtype) -> Iterator[Output]:
         spelling = {torch.bfloat16: "BF16", torch.float32: "F32"}[dtype]

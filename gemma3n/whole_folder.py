@@ -47,3 +47,20 @@ def whole_folder(output: str | Path) -> Iterator[Path]:
         if output.exists():
             output.rmdir()
         partial.rename(output)
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """A new folder in the place of an earlier one, which stays as it is until this one is whole.
+
+    Args:
+        folder: whose parents are made if need be.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as beside:
+        partial = Path(beside, folder.name)
+        partial.mkdir()
+        yield partial
+        if folder.exists():
+            folder.rename(Path(beside, "earlier"))
+        partial.rename(folder)

@@ -136,6 +136,7 @@ def _dispatch(settings: Any, command: str) -> int:
         DoctorJob,
         EvaluateJob,
         ExportJob,
+        MergeJob,
         PathJob,
         PlanJob,
         QuantizeJob,
@@ -165,6 +166,10 @@ def _dispatch(settings: Any, command: str) -> int:
             from pipelines.quantize import quantize_job
 
             return quantize_job(settings)
+        case MergeJob():
+            from pipelines.merge import merge_job
+
+            return merge_job(settings)
         case ExportJob():
             from pipelines.export.job import export
 

@@ -181,6 +181,7 @@ def _path_job(job: EvaluateJob, task: Task, size: str) -> PathJob:
         precision=job.precision,
         pack=job.pack,
         device=job.device,
+        adapter=job.adapter,
         nested=NestedSettings(name=size),
         source=_over(base.source, replace(job.source, media=media)),
         sink=replace(base.sink, formats=[Format.parquet]),

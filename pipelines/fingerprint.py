@@ -29,10 +29,10 @@ FINGERPRINT = "fingerprint.json"
 _LEFT_OUT = (
     *("job", "output", "fresh", "retry_failed", "device"),
     *("source.path", "source.recursive", "source.limit"),
-    "decode.groups",
+    *("decode.groups", "adapter"),
 )
 _GROUPS_LEFT_OUT = ("executor", "sink", "ple", "model", "nested", "policy", "precision", "pack")
-_COMPANIONS = ("config.json", "preprocessor_config.json", "tokenizer.model")
+_COMPANIONS = ("config.json", "adapter_config.json", "preprocessor_config.json", "tokenizer.model")
 _SAMPLES, _SAMPLE = 32, 4096  # places in a file of weights that are looked at, and their bytes
 
 
@@ -48,6 +48,7 @@ def fingerprint(job: PathJob, load: Load) -> dict[str, Any]:
     bring_weights(load.folder, load.parts)
     # Rows as the checkpoint has them are the same wherever they are.
     quantised = {"ple.bits": job.ple.bits} if job.ple.bits < 16 else {}
+    adapted = {"adapter": checkpoint_digest(Path(load.adapter))} if load.adapter else {}
     left_out = {*_GROUPS_LEFT_OUT, *unused_groups(job.path)}
     settings = {
         name: value
@@ -61,6 +62,7 @@ def fingerprint(job: PathJob, load: Load) -> dict[str, Any]:
         "precision": settled_precision(load),
         **job.policy.told(),
         **quantised,
+        **adapted,
         **settings,
     }
 

@@ -16,6 +16,7 @@ from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gemma3n.adapter_config import read_config
 from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from gemma3n.named import lasting
@@ -144,6 +145,10 @@ def model_load(job: PathJob) -> Load:
     config = Config.from_folder(job.model.folder)
     nested = nested_size(job.nested, config)
     check_policy(job.policy, nested, config)
+    adapter = None
+    if job.adapter is not None:
+        adapter = str(Path(job.adapter).absolute())
+        read_config(adapter)
     parts = ["text"] if {"fuse", "decode"} & set(job.path) else []
     parts += ["vision"] if Media.image in job.source.media else []
     parts += ["audio"] if Media.audio in job.source.media else []
@@ -156,6 +161,7 @@ def model_load(job: PathJob) -> Load:
         pack=job.pack.value,
         device=job.device.value,
         ple=job.ple.anywhere().load,
+        adapter=adapter,
     )
 
 
@@ -282,6 +288,7 @@ def anywhere(job: Job) -> Job:
         job,
         output=job.output and str(Path(job.output).absolute()),
         model=absolute(job.model),
+        adapter=job.adapter and str(Path(job.adapter).absolute()),
         ple=job.ple.anywhere(),
         source=replace(job.source, path=[absolute_source(p) for p in job.source.path]),
     )

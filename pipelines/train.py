@@ -5,7 +5,9 @@ import os
 import sys
 import tempfile
 from dataclasses import replace
+from multiprocessing import parent_process
 from pathlib import Path
+from threading import Thread
 
 from gemma3n.checkpoint import bring_weights
 from gemma3n.config import Config
@@ -94,6 +96,13 @@ def _check_resumed(job: TrainJob, output: Path) -> None:
             )
 
 
+def _end_with_parent() -> None:
+    """End with a parent that is killed: torch's own way is a SIGINT, which `&` ignores."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
+
+
 def _worker(rank: int, job: TrainJob, meeting: str) -> None:
     import torch
 
@@ -110,6 +119,7 @@ def _worker(rank: int, job: TrainJob, meeting: str) -> None:
             handlers=handlers,
         )
     if job.processes > 1:
+        Thread(target=_end_with_parent, daemon=True).start()
         torch.set_num_threads(1)
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[rank % len(cores)]})

@@ -90,10 +90,7 @@ class Fuse(Stage):
                 "know it. Leave that out, or give the row a prompt in place of its turns."
             )
         turns = chat_turns(row["turns"], row["prompt"])
-        if not any(isinstance(part, Mark) for turn in turns for part in turn.content):
-            turns[-1].content[:0] = _media(clips, images)
-        check_marks([part for turn in turns for part in turn.content], clips, images)
-        return turns
+        return with_media(turns, clips, images)
 
     def _template(self, row: Row) -> list[str | Mark]:
         """What is asked of a row unless it brings a prompt or a chat."""
@@ -135,6 +132,25 @@ def prompt_content(
         return [*_media(clips, images), *content]
     check_marks(content, clips, images)
     return content
+
+
+def with_media(turns: list[Turn], clips: int, images: int) -> list[Turn]:
+    """A chat with a mark for each of its media; where it has none, they come before its last words.
+
+    Args:
+        turns: of the row; the last user turn may be changed.
+        clips: that the row has.
+        images: that the row has.
+
+    Raises:
+        InputError: it has marks, and not as many as there are media.
+    """
+    if not any(isinstance(part, Mark) for turn in turns for part in turn.content):
+        last = next((turn for turn in reversed(turns) if turn.role == "user"), None)
+        if last is not None:  # a chat of nobody is refused where token ids are made
+            last.content[:0] = _media(clips, images)
+    check_marks([part for turn in turns for part in turn.content], clips, images)
+    return turns
 
 
 def check_marks(content: list[str | Mark], clips: int, images: int) -> None:

@@ -25,6 +25,7 @@ class Load:
     pack: bool | None = None
     device: str = "auto"
     ple: Ple = field(default_factory=Ple)
+    adapter: str | None = None  # folder
 
 
 @lru_cache(maxsize=1)  # a sweep runs many jobs in one process: the last model leaves
@@ -51,6 +52,7 @@ def _loaded(load: Load) -> "Gemma3n":
         pack=load.pack,
         device=load.device,
         ple=load.ple,
+        adapter=load.adapter,
     )
 
 

@@ -12,25 +12,16 @@ _EXAMPLE = '[{"role": "user", "content": [{"type": "audio"}, {"type": "text", "t
 
 
 def chat_turns(turns: str, prompt: str | None) -> list[Turn]:
-    """Lay out the chat of one row; its text is plain text, whatever it holds.
+    """Lay out the chat of one row, to which an answer is wanted.
 
     Args:
-        turns: JSON, a list of objects with a `role` (user, model or assistant, system) and a
-            `content`: a text, or a list of `{"type": "text", "text": ...}`, `{"type": "audio"}` and
-            `{"type": "image"}`, which stand for the row's media in order.
+        turns: see `said_turns`.
         prompt: of the row, what the user says last.
 
     Raises:
-        InputError: it is of another form, or does not end with the user. Which roles follow which
-            is checked where token ids are made.
+        InputError: it is of another form, or does not end with the user.
     """
-    try:
-        raw = json.loads(turns)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"turns are not JSON: {error}. Write them as in {_EXAMPLE}") from error
-    if not isinstance(raw, list):
-        raise InputError(f"turns are a JSON {type(raw).__name__}. Write them as in {_EXAMPLE}")
-    chat = [_turn(number, one) for number, one in enumerate(raw, start=1)]
+    chat = said_turns(turns)
     if prompt is not None:
         chat.append(Turn("user", [prompt]))
     if not chat or chat[-1].role != "user":
@@ -40,6 +31,27 @@ def chat_turns(turns: str, prompt: str | None) -> list[Turn]:
             "what the user says. End it with a user turn, or give the row a prompt as well."
         )
     return chat
+
+
+def said_turns(turns: str) -> list[Turn]:
+    """Lay out the chat of one row; its text is plain text, whatever it holds.
+
+    Args:
+        turns: JSON, a list of objects with a `role` (user, model or assistant, system) and a
+            `content`: a text, or a list of `{"type": "text", "text": ...}`, `{"type": "audio"}` and
+            `{"type": "image"}`, which stand for the row's media in order.
+
+    Raises:
+        InputError: it is of another form. Which roles follow which is checked where token ids are
+            made.
+    """
+    try:
+        raw = json.loads(turns)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"turns are not JSON: {error}. Write them as in {_EXAMPLE}") from error
+    if not isinstance(raw, list):
+        raise InputError(f"turns are a JSON {type(raw).__name__}. Write them as in {_EXAMPLE}")
+    return [_turn(number, one) for number, one in enumerate(raw, start=1)]
 
 
 def _turn(number: int, raw: Any) -> Turn:

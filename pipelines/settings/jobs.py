@@ -47,6 +47,9 @@ class SourceJob:
     device: Device = setting(
         Device.auto, "auto: cuda, then mps, then cpu, the first that this machine has"
     )
+    adapter: str | None = setting(
+        None, "folder of a LoRA adapter of the text decoder, in peft's layout"
+    )
     model: ModelSettings = field(default_factory=ModelSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
     ple: PleSettings = field(default_factory=PleSettings)
@@ -187,6 +190,15 @@ class QuantizeJob:
     precision: Precision = setting(
         MISSING, "int8: one scale a row; int4: one for each 32 weights of a row, the head int8"
     )
+    output: str = setting(MISSING, "folder to write; must not exist, or be empty")
+
+
+@dataclass
+class MergeJob:
+    """A checkpoint with an adapter's additions in its weights."""
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    adapter: str = setting(MISSING, "folder of a LoRA adapter, in peft's layout")
     output: str = setting(MISSING, "folder to write; must not exist, or be empty")
 
 

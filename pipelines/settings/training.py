@@ -25,6 +25,7 @@ class Trains(Enum):
     projection = "projection"
     towers = "towers"
     text = "text"
+    lora = "lora"
 
 
 @dataclass
@@ -89,6 +90,24 @@ class BatchSettings:
 
 
 @dataclass
+class LoraSettings:
+    """The thin matrices that trains=lora trains beside the text decoder's linear maps."""
+
+    rank: int = setting(8, "rows of the one and columns of the other")
+    alpha: float = setting(16.0, "their product is added times alpha / rank")
+    dropout: float = setting(0.0, "share of a map's inputs that they do not see in training")
+    targets: list[str] = setting(
+        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+        "maps that get them, by the last word of their name",
+    )
+
+    def __post_init__(self) -> None:
+        _check_share("lora.dropout", self.dropout, up_to=0.99)
+        if self.rank < 1:
+            raise SettingsError(f"lora.rank={self.rank}; at least 1. Raise it.")
+
+
+@dataclass
 class RateSettings:
     """How fast weights change."""
 
@@ -118,7 +137,11 @@ class TrainJob:
     output: str = setting(
         MISSING, "folder of checkpoint, state and logs; an unfinished run resumes"
     )
-    trains: Trains = setting(Trains.all, "all; projection: embedders; towers: with embedders; text")
+    trains: Trains = setting(
+        Trains.all,
+        "all; projection: embedders; towers: with embedders; text; lora: an adapter of text, and "
+        "no weight of the checkpoint",
+    )
     frozen: list[Part] = setting([], "of these parts, what stays as it is: text, vision, audio")
     steps: int = setting(1000, "steps in all, of this run and those it resumes")
     minutes: float | None = setting(None, "stop after so many minutes, to resume later")
@@ -136,3 +159,4 @@ class TrainJob:
     joint: JointSettings = field(default_factory=JointSettings)
     batch: BatchSettings = field(default_factory=BatchSettings)
     rate: RateSettings = field(default_factory=RateSettings)
+    lora: LoraSettings = field(default_factory=LoraSettings)

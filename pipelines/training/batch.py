@@ -74,7 +74,8 @@ class Collator:
         """
         seeds = [zlib.crc32(f"{salt} {n} {e.item}".encode()) for n, e in enumerate(examples)]
         rows = [self._ids(e, seed) for e, seed in zip(examples, seeds, strict=True)]
-        longest = max(len(prompt) + len(answer) for prompt, answer in rows)
+        said = [self.tokenizer.said(ids) for ids in rows]
+        longest = max(map(len, rows))
         shape = (len(rows), longest)
         batch = Batch(
             kind=examples[0].kind,
@@ -85,16 +86,20 @@ class Collator:
             answers=torch.zeros(shape, dtype=torch.bool),
             spelt=torch.zeros(shape, dtype=torch.int64),
         )
-        others = [token for _, answer in rows for token in answer[:-1]]
-        for row, (prompt, answer) in enumerate(rows):
-            length = len(prompt) + len(answer)
-            batch.token_ids[row, :length] = torch.tensor(prompt + answer)
-            shown = self._partly_wrong(answer, others, seeds[row])
-            batch.shown[row, :length] = torch.tensor(prompt + shown)
+        both = [list(zip(*row, strict=True)) for row in zip(rows, said, strict=True)]
+        stops = self.tokenizer.stop_ids
+        others = [token for row in both for token, says in row if says and token not in stops]
+        for row, (ids, says) in enumerate(zip(rows, said, strict=True)):
+            length = len(ids)
+            batch.token_ids[row, :length] = torch.tensor(ids)
+            batch.shown[row, :length] = torch.tensor(
+                self._partly_wrong(both[row], others, seeds[row])
+            )
             batch.positions[row, :length] = torch.arange(length)
-            batch.answers[row, len(prompt) : length] = True
-            if batch.kind is Kind.audio:
-                batch.spelt[row, len(prompt) : length] = torch.tensor(self._spelt(answer))
+            batch.answers[row, :length] = torch.tensor(says)
+            if batch.kind is Kind.audio and not examples[row].chat:
+                first = says.index(True)
+                batch.spelt[row, first:length] = torch.tensor(self._spelt(ids[first:]))
         if batch.kind is Kind.audio:
             clips = [self._clip(e, seed) for e, seed in zip(examples, seeds, strict=True)]
             mels = [mel for mel, _ in clips]
@@ -109,27 +114,33 @@ class Collator:
                 batch.pixels = F.interpolate(batch.pixels, size, mode="area")
         return batch
 
-    def _ids(self, example: Example, seed: int) -> tuple[list[int], list[int]]:
+    def _ids(self, example: Example, seed: int) -> list[int]:
+        """The tokens of a chat, up to the last that the model says."""
+        end_of_turn = self.tokenizer.stop_ids[-1]
+        if example.chat:
+            ids = self.tokenizer.chat_ids(list(example.chat), open_model_turn=False)
+            return ids[: len(ids) - ids[::-1].index(end_of_turn)]
         template = parse_template(self.prompts.get(example.kind, ""))
         clips, images = example.kind is Kind.audio, example.kind is Kind.image
         content = prompt_content(template, example.prompt, int(clips), int(images))
         prompt = self.tokenizer.chat_ids([Turn("user", content)])
-        end_of_turn = self.tokenizer.stop_ids[-1]
         answer = self.tokenizer.encode(example.answer)
         if self.resplit is not None:
             answer = self.resplit(answer, seed)
-        return prompt, [*answer, end_of_turn]
+        return [*prompt, *answer, end_of_turn]
 
     def _spelt(self, answer: list[int]) -> list[int]:
         """Letters of an answer said up to and with each of its tokens."""
         said = (self.tokenizer.decode(answer[: n + 1]) for n in range(len(answer)))
         return [len(letters(text)) for text in said]
 
-    def _partly_wrong(self, answer: list[int], others: list[int], seed: int) -> list[int]:
-        if not others:
-            return answer
+    def _partly_wrong(self, row: list[tuple[int, bool]], others: list[int], seed: int) -> list[int]:
+        """Tokens of a row, of which those that the model says are wrong now and then."""
         draws = random.Random(f"wrong {seed}")
-        return [draws.choice(others) if draws.random() < self.wrong else t for t in answer]
+        return [
+            draws.choice(others) if says and others and draws.random() < self.wrong else token
+            for token, says in row
+        ]
 
     def _clip(self, example: Example, seed: int) -> tuple[Tensor, str | None]:
         waveform, phones = heard(example, seed if self.augment else None)

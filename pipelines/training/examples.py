@@ -9,13 +9,16 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from gemma3n.chat import Turn
 from gemma3n.config import Config
-from gemma3n.errors import SettingsError
+from gemma3n.errors import InputError, SettingsError
 from gemma3n.losses.phones import PHONES
+from stages.fuse import with_media
 from stages.manifest import manifest_rows
 from stages.media import Media
 from stages.room import seconds_a_clip
 from stages.row import Row
+from stages.turns import said_turns
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +46,14 @@ class Example:
     seconds: float = 0.0  # of the clip
     weight: float = 1.0  # how often it is drawn, 1 is once an epoch
     phones: str | None = None  # forced alignment, see `gemma3n.losses.phones`
+    chat: tuple[Turn, ...] = ()  # in place of prompt and answer; what the model says is learned
     group: str = ""  # the manifest's `set`, by which results are reported
     parts: tuple["Example", ...] = ()  # clips that are heard one after the other, if joined
+
+    @property
+    def asks(self) -> bool:
+        """Whether it asks something of its own, and not what the job asks of its kind."""
+        return bool(self.prompt or self.chat)
 
 
 def read_examples(manifests: Iterable[str]) -> list[Example]:
@@ -104,7 +113,11 @@ def _example(manifest: Path, row: Row) -> Example:
     if error := row.get("error"):
         raise SettingsError(f"'{manifest}' cannot be learned from: {error['message']}")
     clips, images = row.get("audio_paths", []), row.get("image_paths", [])
-    answer = row["reference"]
+    try:
+        chat = _chat(row, len(clips), len(images))
+    except InputError as error:
+        raise SettingsError(f"'{row['item']}' in '{manifest}': {error}") from error
+    answer = str(chat[-1].content[-1]) if chat else row["reference"]
     if answer is None or len(clips) + len(images) > 1:
         raise SettingsError(
             f"'{row['item']}' in '{manifest}' has {len(clips)} clips, {len(images)} images and "
@@ -122,8 +135,28 @@ def _example(manifest: Path, row: Row) -> Example:
         seconds=_number(row, extra, "seconds", "duration"),
         weight=_number(row, extra, "weight", default=1.0),
         phones=_phones(row, extra),
+        chat=chat,
         group=str(extra.get("set") or ""),
     )
+
+
+def _chat(row: Row, clips: int, images: int) -> tuple[Turn, ...]:
+    """The turns of a row that has some, up to the model's last; its own or the reference.
+
+    Raises:
+        InputError: no chat, or nothing that the model says at its end.
+    """
+    if row["turns"] is None:
+        return ()
+    turns = said_turns(row["turns"])
+    if turns and turns[-1].role != "model" and row["reference"] is not None:
+        turns.append(Turn("model", [row["reference"]]))
+    if not turns or turns[-1].role != "model" or not all(turn.content for turn in turns):
+        raise InputError(
+            "the chat does not end with what the model should say. End it with a turn of the "
+            "model, or give the row `text`."
+        )
+    return tuple(with_media(turns, clips, images))
 
 
 def _number(row: Row, extra: dict[str, Any], *names: str, default: float = 0.0) -> float:

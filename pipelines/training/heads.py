@@ -45,7 +45,7 @@ def heads_scores(
                 for text in objective.ctc.spell(one.frames, one.frame_lengths)
             ]
             scores[f"{name}, ctc, wer"] = word_error_rate(right, spelt)
-        plain = [example for example in examples if not example.prompt]
+        plain = [example for example in examples if not example.asks]
         if kind is Kind.image and weights.classify and plain and objective.classify.places:
             named = [
                 text

@@ -17,18 +17,22 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+import gemma3n
 from gemma3n.checkpoint import Checkpoint
 from gemma3n.config import Config
 from gemma3n.device import resolve_precision
 from gemma3n.errors import SettingsError
+from gemma3n.lora import Adapter
+from gemma3n.model import Gemma3n
 from gemma3n.named import checkpoint_folder
 from gemma3n.tokenizer import Tokenizer
 from gemma3n.trainable import Trainable
-from pipelines.settings import TrainJob
+from pipelines.settings import TrainJob, Trains
+from pipelines.training.adaptation import Adaptation
 from pipelines.training.augment import SLOWEST
 from pipelines.training.batch import Batch, Collator
 from pipelines.training.examples import Example, Kind, fitting, longest_clip, read_examples
-from pipelines.training.files import CHECKPOINT, HEADS, STATE
+from pipelines.training.files import ADAPTER, CHECKPOINT, HEADS, STATE
 from pipelines.training.heads import heads_scores
 from pipelines.training.log import Log
 from pipelines.training.objective import Objective
@@ -72,6 +76,7 @@ class Loop:
         tokenizer = Tokenizer(init, config)
         if any(init.glob("*.safetensors")):
             self.model.load(Checkpoint(init))
+        self.adapter = Adaptation(self.model, job) if job.trains is Trains.lora else None
         dtype = resolve_precision(job.precision.value, torch.device("cpu"))
         self.collate = Collator(
             tokenizer,
@@ -90,15 +95,17 @@ class Loop:
                 f"batch.join_seconds={job.batch.join_seconds}, but a prompt of this model holds "
                 f"{longest:.1f} s of clips that augmentation may slow down. Lower it."
             )
-        captions = Counter(e.answer for e in examples if e.kind is Kind.image and not e.prompt)
+        captions = Counter(e.answer for e in examples if e.kind is Kind.image and not e.asks)
         classes = [answer for answer, _ in captions.most_common(_CLASSES)]
         self.objective = Objective(self.model, job.loss, classes, dtype)
         if (heads := init.parent / HEADS).is_file():
             self._take_heads(heads)
         self.samplers = _samplers(job, examples)
         self.sizes = NestedSizes(self.model, config, job.joint, job.seed)
-        self.modules = nn.ModuleDict({"model": self.model, "objective": self.objective})
         choose_trained(self.model, job.trains, job.frozen)
+        # A model that stays as it is needs no place in the state.
+        changing = self.model if self.adapter is None else self.adapter.added
+        self.modules = nn.ModuleDict({"model": changing, "objective": self.objective})
         self.optimizer = make_optimizer(self.modules, job.rate)
         self.mean: AveragedModel | None = None
         self.state = nn.ModuleDict({"trained": self.modules})
@@ -210,16 +217,20 @@ class Loop:
         self._save_checkpoint()
 
     def _save_checkpoint(self) -> None:
-        model, objective = self._result()
-        model.save(self.output / CHECKPOINT, self.companions)
+        changed, objective = self._result()
+        if isinstance(changed, Adapter):
+            assert self.adapter is not None
+            self.adapter.save(changed, self.output / ADAPTER)
+        else:
+            changed.save(self.output / CHECKPOINT, self.companions)
         heads = {n: t.contiguous() for n, t in objective.state_dict().items()}
         classes = json.dumps(list(objective.classify.places))
         save_file(heads, self.output / HEADS, {_CLASS_LIST: classes})
 
-    def _result(self) -> tuple[Trainable, Objective]:
-        """Model and heads as they are saved: the running mean, if there is one."""
+    def _result(self) -> tuple[Trainable | Adapter, Objective]:
+        """What changed, and heads, as they are saved: the running mean, if there is one."""
         modules = self.modules if self.mean is None else cast(nn.ModuleDict, self.mean.module)
-        return cast(Trainable, modules["model"]), cast(Objective, modules["objective"])
+        return cast(Trainable | Adapter, modules["model"]), cast(Objective, modules["objective"])
 
     def _take_heads(self, path: Path) -> None:
         """Heads of an earlier run, where they are of the same shape and mean the same."""
@@ -233,15 +244,23 @@ class Loop:
                     own[name] = tensor
         self.objective.load_state_dict(own)
 
+    def _load(self) -> Gemma3n:
+        """What was saved, loaded as any job would."""
+        if self.adapter is None:
+            return gemma3n.load(self.output / CHECKPOINT, precision="float32")
+        return gemma3n.load(self.job.init, precision="float32", adapter=self.output / ADAPTER)
+
     def _validate(self) -> None:
         if self.rank == 0 and self.job.dev:
             self._save_checkpoint()
             collate = replace(self.collate, augment=False, wrong=0.0, resplit=None, image_side=None)
             dev = fitting(read_examples(self.job.dev), self.model.config)
             groups = by_group(dev, self.job.validate_rows)
-            scores = heads_scores(*self._result(), groups, collate)
+            changed, objective = self._result()
+            model = changed if isinstance(changed, Trainable) else self.model
+            scores = heads_scores(model, objective, groups, collate)
             if self.job.loss.answer:
-                scores |= validate(self.output / CHECKPOINT, groups, collate, self.sizes.names)
+                scores |= validate(self._load(), groups, collate, self.sizes.names)
             self.log.scores(self.step, scores)
         if self.world > 1:
             dist.barrier()

@@ -28,6 +28,7 @@ def choose_trained(model: Trainable, trains: Trains, frozen: Collection[Part] = 
         Trains.projection: embedders,
         Trains.towers: ("vision", "audio", *embedders),
         Trains.text: ("text",),
+        Trains.lora: (),
     }[trains]
     changing = set(parts) - {part.value for part in frozen}
     for name, parameter in model.named_parameters():

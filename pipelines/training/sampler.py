@@ -78,12 +78,12 @@ class Sampler:
         room = 0.0
         for example in order:
             needed = PAUSE_S + example.seconds
-            if room >= needed and not example.prompt:
+            if room >= needed and not example.asks:
                 groups[-1].append(example)
                 room -= needed
                 continue
             groups.append([example])
-            alone = example.prompt or draws.random() < _ALONE
+            alone = example.asks or draws.random() < _ALONE
             room = 0.0 if alone else draws.uniform(0, self.join) - example.seconds
         return [joined(group) for group in groups]
 

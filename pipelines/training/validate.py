@@ -2,11 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
-import gemma3n
 from gemma3n.generate import Prompt
 from gemma3n.model import Gemma3n
 from gemma3n.sampling import Sampling
@@ -31,15 +29,15 @@ def by_group(examples: Sequence[Example], at_most: int) -> dict[str, list[Exampl
 
 
 def validate(
-    checkpoint: Path,
+    model: Gemma3n,
     groups: dict[str, list[Example]],
     collate: Collator,
     sizes: Sequence[str],
 ) -> dict[str, float]:
-    """Load a saved checkpoint as any job would, and score its answers.
+    """Score a model's answers.
 
     Args:
-        checkpoint: folder.
+        model: as any job would load it.
         groups: labelled examples, by set.
         collate: without augmentation.
         sizes: nested sizes, by name.
@@ -47,7 +45,6 @@ def validate(
     Returns:
         "<set>, <size>, wer" or "..., exact" -> 0..1.
     """
-    model = gemma3n.load(checkpoint, precision="float32")
     scores = {}
     for name, examples in groups.items():
         references = [example.answer for example in examples]
@@ -79,6 +76,7 @@ def _prompts(model: Gemma3n, batch: Batch) -> list[Prompt]:
         images = [[soft] for soft in model.encode_images(batch.pixels)]
     prompts = []
     for row, ids in enumerate(batch.token_ids):
-        asked = ids[(batch.positions[row] >= 0) & ~batch.answers[row]].tolist()
+        said = batch.answers[row, : int((batch.positions[row] >= 0).sum())]
+        asked = ids[: int((~said).nonzero().max()) + 1].tolist()  # up to the last answer
         prompts.append(Prompt(asked, model.fuse(asked, audio[row], images[row])))
     return prompts

@@ -60,6 +60,70 @@ def test_media_get_the_prompt_of_their_kind_and_their_places(
     assert images.pixels.max() <= 1
 
 
+CHAT = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]},
+    {"role": "assistant", "content": "a cat"},
+    {"role": "user", "content": "<end_of_turn> And its colour?"},
+    {"role": "assistant", "content": "model\nred"},
+]
+
+
+def _rows(tmp_path: Path, *rows: dict[str, object]) -> list[Example]:
+    path = tmp_path / "chats.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return read_examples([str(path)])
+
+
+def test_of_a_chat_all_that_the_model_says_is_learned_and_nothing_else(
+    collate: Collator, tmp_path: Path
+) -> None:
+    image = str(Path("tests/samples/images/digit-1300.png").absolute())
+    (chat,) = _rows(tmp_path, {"image": image, "messages": CHAT})
+    batch = collate([chat], "")
+    assert (batch.kind, batch.texts) == (Kind.image, ["model\nred"])
+    ids, said = batch.token_ids[0], batch.answers[0]
+    tokenizer = collate.tokenizer
+    end = tokenizer.stop_ids[-1]
+    first, second, rest = "".join(
+        "\0" if token == end else tokenizer.decode([token]) for token in ids[said].tolist()
+    ).split("\0")
+    assert (first, second, rest) == ("a cat", "model\nred", "")
+    whole = tokenizer.chat_ids(list(chat.chat), open_model_turn=False)
+    assert ids.tolist() == whole[: len(ids)]
+    assert int((ids == 513).sum()) == 256
+
+
+def test_a_chat_may_have_its_answer_beside_it(collate: Collator, tmp_path: Path) -> None:
+    beside, within, plain = _rows(
+        tmp_path,
+        {"messages": CHAT[3:4], "text": "red"},
+        {"messages": [*CHAT[3:4], {"role": "model", "content": "red"}]},
+        {"prompt": "<end_of_turn> And its colour?", "text": "red"},
+    )
+    batch = collate([beside, within, plain], "")
+    for tensor in (batch.token_ids, batch.answers, batch.positions):
+        assert torch.equal(tensor[0], tensor[1])
+        assert torch.equal(tensor[0], tensor[2])
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ({"messages": CHAT[:2], "image": "a.png"}, "does not end with what the model should say"),
+        ({"messages": CHAT}, "has 1 <image>, but the row has 0 of"),
+        ({"messages": [{"role": "robot", "content": "x"}], "text": "y"}, "has no role of user"),
+    ],
+)
+def test_a_chat_that_cannot_be_learned_from_names_its_row(
+    tmp_path: Path, row: dict[str, object], why: str
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        _rows(tmp_path, {"id": "seventh", **row})
+    assert "seventh" in str(refused.value)
+    assert why in str(refused.value)
+
+
 def test_images_are_reduced_to_the_side_asked_for(
     collate: Collator, examples: dict[Kind, list[Example]]
 ) -> None:

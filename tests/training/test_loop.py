@@ -1,10 +1,12 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,28 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_weights(make_job: MakeJo
 
 
 @pytest.mark.slow
+def test_the_processes_of_a_killed_run_end_with_it(make_job: MakeJob) -> None:
+    job = make_job("killed", processes=2, steps=500)
+    config = Path(job.output).with_suffix(".yaml")
+    config.write_text(to_yaml(job))
+    # A shell's `&` has its children ignore SIGINT.
+    words = ["-c", '"$@" & wait', "sh", sys.executable, "-m", "pipelines", "train", "--from"]
+    shell = subprocess.Popen(["sh", *words, str(config)], start_new_session=True)
+    log = Path(job.output) / "log.jsonl"
+    while not (log.is_file() and log.read_text()):
+        time.sleep(0.5)
+    (run,) = Path(f"/proc/{shell.pid}/task/{shell.pid}/children").read_text().split()
+    workers = Path(f"/proc/{run}/task/{run}/children").read_text().split()
+    assert len(workers) >= 2
+    os.kill(int(run), signal.SIGKILL)
+    shell.wait()
+    end = time.monotonic() + 20
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+@pytest.mark.slow
 def test_two_processes_share_a_step(make_job: MakeJob) -> None:
     job = make_job("two", processes=2, steps=2)
     train(job)
@@ -96,6 +120,41 @@ def test_losses_fall_and_the_result_is_a_checkpoint(make_job: MakeJob) -> None:
     assert {"audio, full, wer", "audio, ctc, wer", "images, full, exact"} <= set(scores)
     model = gemma3n.load(Path(job.output) / "checkpoint", precision="float32")
     assert model.generate(["Spell cat."], max_new_tokens=8)[0]
+
+
+def test_an_adapter_learns_beside_a_checkpoint_that_stays_and_resumes(
+    make_job: MakeJob, checkpoint_folder: Path
+) -> None:
+    rate = RateSettings(peak=3e-2, warmup=2, average=0.5)
+    settings = {"trains": Trains.lora, "loss": LossSettings(), "rate": rate, "steps": 3}
+    job = make_job("lora", **settings)
+    train(job)
+    output = Path(job.output)
+    assert not (output / "checkpoint").exists()
+    assert not any("embed_tokens" in name for name in weights(job))
+    ids = torch.tensor([[2, 9, 8]])
+    adapted = gemma3n.load(checkpoint_folder, precision="float32", adapter=output / "adapter")
+    plain = gemma3n.load(checkpoint_folder, precision="float32")
+    assert not torch.allclose(adapted.logits(ids), plain.logits(ids), atol=0.01)
+    stopped = make_job("stopped", **settings, minutes=0.0)
+    for _ in range(3):
+        train(stopped)
+    assert same(job, stopped)
+    last = (Path(one.output) / "adapter" / "adapter_model.safetensors" for one in (job, stopped))
+    assert len({path.read_bytes() for path in last}) == 1
+
+
+def test_an_adapter_needs_weights_to_be_added_to(
+    make_job: MakeJob, checkpoint_folder: Path, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for path in checkpoint_folder.iterdir():
+        if path.suffix != ".safetensors":
+            shutil.copy(path, empty)
+    job = replace(make_job("none", trains=Trains.lora), init=str(empty))
+    with pytest.raises(SettingsError, match="trains=lora adds to the weights of a checkpoint, and"):
+        train(job)
 
 
 @pytest.mark.parametrize(

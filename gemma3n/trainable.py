@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -10,14 +11,18 @@ from torch.nn import functional as F
 
 from gemma3n.audio.conformer import Conformer
 from gemma3n.checkpoint import PLE_TABLE, PREFIXES, Checkpoint
+from gemma3n.choices import Precision
 from gemma3n.config import Config
 from gemma3n.errors import SettingsError
+from gemma3n.fake_rounding import round_in_training, rounded_rows
 from gemma3n.fuse import Embedder, image_sequence, with_hard_rows, with_soft_tokens
 from gemma3n.initial import initialise
+from gemma3n.placement import PLE_BITS
 from gemma3n.rounded import refuse_rounded
 from gemma3n.save import Output, write_json, write_shards
 from gemma3n.text.altup import AltUp
 from gemma3n.text.decoder import Decoder
+from gemma3n.text.packing import Packing
 from gemma3n.text.ple import Traffic
 from gemma3n.vision.mobilenet import MobileNet
 from gemma3n.whole_folder import replacing_folder
@@ -30,6 +35,7 @@ class TrainableTable(nn.Module):
     """The PLE table as a parameter, beside the decoder that is being trained with it."""
 
     waits = False
+    packing: Packing | None = None  # rows act as if they were packed so
 
     def __init__(self, vocab: int, layers: int, ple: int) -> None:
         super().__init__()
@@ -40,7 +46,8 @@ class TrainableTable(nn.Module):
     def rows(self, token_ids: Tensor, layers: Sequence[int]) -> Tensor:
         """See `gemma3n.text.ple.PleTable.rows`."""
         rows = F.embedding(token_ids, self.weight)
-        return rows.view(len(token_ids), -1, self.ple)[:, list(layers)]
+        rows = rows.view(len(token_ids), -1, self.ple)[:, list(layers)]
+        return rows if self.packing is None else rounded_rows(rows, self.packing)
 
     def ahead(self, token_ids: Tensor, layers: Sequence[int]) -> None:
         """See `gemma3n.text.ple.PleTable.ahead`: rows are here."""
@@ -127,6 +134,19 @@ class Trainable(nn.Module):
             for name in self.state_dict()
         }
         self.load_state_dict(state)
+
+    def act_rounded(self, weights: Precision | None, ple_bits: int) -> None:
+        """Compute from now on as with rounded weights (QAT); what trains stays exact.
+
+        Args:
+            weights: int8 or int4, of the decoder's linear maps; None leaves them.
+            ple_bits: of PLE rows: 16 leaves them, 8 and 4 are packed.
+        """
+        if weights is not None:
+            round_in_training(self.text, self.config, weights)
+        if ple_bits < PLE_BITS[0]:
+            table = cast(TrainableTable, self.text.table)
+            table.packing = Packing(table.ple, ple_bits)
 
     @torch.no_grad()
     def clip_mixing(self) -> None:

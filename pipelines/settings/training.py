@@ -5,8 +5,9 @@ from enum import Enum
 
 from omegaconf import MISSING
 
-from gemma3n.choices import Precision
+from gemma3n.choices import ROUNDED, Precision
 from gemma3n.errors import SettingsError
+from gemma3n.placement import PLE_BITS
 from pipelines.settings.model import Part
 from stages.setting import setting
 
@@ -108,6 +109,27 @@ class LoraSettings:
 
 
 @dataclass
+class QatSettings:
+    """Quantisation-aware training: the decoder computes as it will with rounded weights."""
+
+    weights: Precision | None = setting(
+        None, "int8 or int4, what `gemma3n quantize` or precision= will make of the result"
+    )
+    ple_bits: int = setting(16, "of per-layer embeddings: 16, 8 or 4, as ple.bits will")
+
+    def __post_init__(self) -> None:
+        if self.weights is not None and self.weights not in ROUNDED:
+            raise SettingsError(
+                f"qat.weights={self.weights.value} rounds nothing; accepted are int8 and int4. "
+                "Give one of them, or null."
+            )
+        if self.ple_bits not in PLE_BITS:
+            raise SettingsError(
+                f"qat.ple_bits={self.ple_bits}; accepted are {', '.join(map(str, PLE_BITS))}."
+            )
+
+
+@dataclass
 class RateSettings:
     """How fast weights change."""
 
@@ -160,3 +182,4 @@ class TrainJob:
     batch: BatchSettings = field(default_factory=BatchSettings)
     rate: RateSettings = field(default_factory=RateSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)
+    qat: QatSettings = field(default_factory=QatSettings)

@@ -25,6 +25,7 @@ from gemma3n.errors import SettingsError
 from gemma3n.lora import Adapter
 from gemma3n.model import Gemma3n
 from gemma3n.named import checkpoint_folder
+from gemma3n.placement import Ple
 from gemma3n.tokenizer import Tokenizer
 from gemma3n.trainable import Trainable
 from pipelines.settings import TrainJob, Trains
@@ -76,6 +77,7 @@ class Loop:
         tokenizer = Tokenizer(init, config)
         if any(init.glob("*.safetensors")):
             self.model.load(Checkpoint(init))
+        self.model.act_rounded(job.qat.weights, job.qat.ple_bits)
         self.adapter = Adaptation(self.model, job) if job.trains is Trains.lora else None
         dtype = resolve_precision(job.precision.value, torch.device("cpu"))
         self.collate = Collator(
@@ -245,10 +247,14 @@ class Loop:
         self.objective.load_state_dict(own)
 
     def _load(self) -> Gemma3n:
-        """What was saved, loaded as any job would."""
+        """What was saved, loaded as any job would, rounded if that is what it trains for."""
+        qat = self.job.qat
+        precision = "float32" if qat.weights is None else qat.weights.value
+        ple = Ple("resident", qat.ple_bits)
         if self.adapter is None:
-            return gemma3n.load(self.output / CHECKPOINT, precision="float32")
-        return gemma3n.load(self.job.init, precision="float32", adapter=self.output / ADAPTER)
+            return gemma3n.load(self.output / CHECKPOINT, precision=precision, ple=ple)
+        adapter = self.output / ADAPTER
+        return gemma3n.load(self.job.init, precision=precision, ple=ple, adapter=adapter)
 
     def _validate(self) -> None:
         if self.rank == 0 and self.job.dev:

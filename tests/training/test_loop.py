@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import gemma3n
 from gemma3n import SettingsError
+from gemma3n.choices import Precision
 from gemma3n.trainable import Trainable
 from pipelines.compose import to_yaml
 from pipelines.settings import (
@@ -23,6 +24,7 @@ from pipelines.settings import (
     JointSettings,
     LossSettings,
     Part,
+    QatSettings,
     RateSettings,
     TrainJob,
     Trains,
@@ -142,6 +144,21 @@ def test_an_adapter_learns_beside_a_checkpoint_that_stays_and_resumes(
     assert same(job, stopped)
     last = (Path(one.output) / "adapter" / "adapter_model.safetensors" for one in (job, stopped))
     assert len({path.read_bytes() for path in last}) == 1
+
+
+def test_a_model_that_acts_rounded_in_training_is_validated_rounded(
+    make_job: MakeJob, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    qat = QatSettings(Precision.int8, 8)
+    job = make_job("qat", steps=2, qat=qat, loss=LossSettings(), validate_rows=1)
+    job.dev = job.train[-1:]
+    train(job)
+    assert "MB as int8 on cpu" in caplog.text or "packed int8 on cpu" in caplog.text
+    with pytest.raises(SettingsError, match=r"qat.weights=float32 rounds nothing"):
+        QatSettings(Precision.float32)
+    with pytest.raises(SettingsError, match=r"qat.ple_bits=5; accepted are 16, 8, 4"):
+        QatSettings(ple_bits=5)
 
 
 def test_an_adapter_needs_weights_to_be_added_to(

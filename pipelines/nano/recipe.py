@@ -28,7 +28,7 @@ from pipelines.training.files import CHECKPOINT
 
 _KINDS = ("speech", "pictures", "text")
 _JOIN_S = 11.0  # a clip may get a tenth longer, and a prompt has places for 12.8 s
-_AVERAGE = 0.999
+_AVERAGED = 10  # of the steps, the last part over which weights are averaged
 # A decoder that trusts what it said, and words that are always the same tokens, end in reciting.
 _WRONG, _SPLIT = 0.25, 0.1
 _JOINT_LOSS = LossSettings(answer=1.0, ctc=0.3, phones=0.05, contrastive=0.05, guide=0.2)
@@ -51,6 +51,7 @@ def stages(data: Path, out: Path, share: float, init: Path | None = None) -> Ite
     def run(name: str, init: Path, rate: RateSettings, **settings: object) -> TrainJob:
         steps = round(_STEPS[name] * share)
         rate.warmup = min(rate.warmup, steps // 4)  # of a short run
+        rate.average = 1 - _AVERAGED / steps
         return TrainJob(
             rate=rate,
             init=str(init),
@@ -79,7 +80,7 @@ def stages(data: Path, out: Path, share: float, init: Path | None = None) -> Ite
         out / "glance" / CHECKPOINT,
         loss=classify,
         batch=BatchSettings(audio_seconds=0, images=16, texts=0),
-        rate=RateSettings(peak=5e-4, warmup=50, average=0.998),
+        rate=RateSettings(peak=5e-4, warmup=50),
         validate_steps=700,
     )
     yield run(
@@ -87,7 +88,7 @@ def stages(data: Path, out: Path, share: float, init: Path | None = None) -> Ite
         out / "pictures" / CHECKPOINT,
         loss=LossSettings(answer=0.0, ctc=1.0, phones=0.5),
         batch=BatchSettings(audio_seconds=80, join_seconds=_JOIN_S, images=0, texts=0),
-        rate=RateSettings(peak=2e-3, warmup=round(500 * share) + 50, average=_AVERAGE),
+        rate=RateSettings(peak=2e-3, warmup=round(500 * share) + 50),
         validate_steps=1000,
     )
     # Short clips and towers that stand still first: a decoder soon finds out where to listen.
@@ -98,7 +99,7 @@ def stages(data: Path, out: Path, share: float, init: Path | None = None) -> Ite
         loss=LossSettings(guide=1.0),
         batch=BatchSettings(audio_seconds=40, images=8, texts=4, wrong=_WRONG, split=_SPLIT),
         joint=_SIZES,
-        rate=RateSettings(peak=2e-3, final=0.3, warmup=100, average=0.998),
+        rate=RateSettings(peak=2e-3, final=0.3, warmup=100),
         validate_steps=500,
     )
     yield run(
@@ -116,7 +117,7 @@ def stages(data: Path, out: Path, share: float, init: Path | None = None) -> Ite
             split=_SPLIT,
         ),
         joint=_SIZES,
-        rate=RateSettings(peak=1.5e-3, warmup=100, average=_AVERAGE),
+        rate=RateSettings(peak=1.5e-3, warmup=100),
         validate_steps=1000,
     )
 

@@ -4,7 +4,7 @@ The layout is described in `rounded.py`. Tensors are read and written a piece at
 quantizing needs hardly any memory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from gemma3n.checkpoint import Checkpoint, Entry, is_unused_kv
 from gemma3n.choices import ROUNDED, Precision
 from gemma3n.config import Config
 from gemma3n.errors import SettingsError
+from gemma3n.gptq import rounder
 from gemma3n.matformer import FULL_SIZE, ffn_borders
 from gemma3n.named import checkpoint_folder, pinned
 from gemma3n.new_checkpoint import new_checkpoint
@@ -35,18 +36,26 @@ from gemma3n.save import Output, write_json, write_shards
 from gemma3n.whole_folder import check_free
 
 _PIECE = 1 << 20  # weights that are read and rounded at a time, so that they stay in cache
+_TALL = 1 << 25
 
 
-def quantize_checkpoint(folder: str | Path, precision: str, output: str | Path) -> Path:
+def quantize_checkpoint(
+    folder: str | Path,
+    precision: str,
+    output: str | Path,
+    power_of: Callable[[str], Tensor] | None = None,
+) -> Path:
     """Write a checkpoint with the text decoder's linear maps rounded.
 
-    It loads as any other does, at every nested size, and gives the same logits as the one that it
-    is made from does when that is loaded with the same precision.
+    It loads as any other does, at every nested size. Rounded to nearest, it gives the same logits
+    as the one that it is made from does when that is loaded with the same precision.
 
     Args:
         folder: of the checkpoint, or its name.
         precision: int8 or int4.
         output: folder to make; it must not exist, or be empty.
+        power_of: what inputs the maps get, by name of the weight (ours), from `gptq.Powers` over
+            `int4_names`; int4 weights are rounded by it, and to nearest without.
 
     Returns:
         The folder.
@@ -71,12 +80,26 @@ def quantize_checkpoint(folder: str | Path, precision: str, output: str | Path) 
     raw = config.raw | {KEY: description(Precision[precision], ends)}
     with new_checkpoint(output, checkpoint) as partial:
         write_json(partial / "config.json", raw)
-        write_shards(partial, list(_outputs(checkpoint, Precision[precision], ends)))
+        write_shards(partial, list(_outputs(checkpoint, Precision[precision], ends, power_of)))
     return output
 
 
+def int4_names(checkpoint: Checkpoint) -> list[str]:
+    """The weights that become int4, in the order in which they are written."""
+    return [
+        name
+        for name, entry in checkpoint.entries.items()
+        if is_map(name)
+        and fits_int4(entry.shape[1])
+        and not is_unused_kv(name, checkpoint.config.text)
+    ]
+
+
 def _outputs(
-    checkpoint: Checkpoint, precision: Precision, ends: list[list[int]]
+    checkpoint: Checkpoint,
+    precision: Precision,
+    ends: list[list[int]],
+    power_of: Callable[[str], Tensor] | None,
 ) -> Iterator[Output]:
     for name, entry in checkpoint.entries.items():
         if is_unused_kv(name, checkpoint.config.text):
@@ -86,7 +109,7 @@ def _outputs(
             if name == EMBEDDING:  # the head is a copy of its own
                 yield from _int8(checkpoint, entry, HEAD, [entry.shape[1]])
         elif precision is Precision.int4 and fits_int4(entry.shape[1]):
-            yield from _int4(checkpoint, entry)
+            yield from _int4(checkpoint, entry, power_of)
         else:
             is_down = name.endswith("down_proj.weight")
             columns = ends[int(name.split(".")[2])] if is_down else [entry.shape[1]]
@@ -113,15 +136,19 @@ def _int8(checkpoint: Checkpoint, entry: Entry, released: str, ends: list[int]) 
     yield Output(released + SCALE, "F32", (entry.shape[0], len(ends)), iter(scales))
 
 
-def _int4(checkpoint: Checkpoint, entry: Entry) -> Iterator[Output]:
+def _int4(
+    checkpoint: Checkpoint, entry: Entry, power_of: Callable[[str], Tensor] | None
+) -> Iterator[Output]:
     """A weight, its scales and its zeros."""
     scales: list[Tensor] = []
     zeros: list[Tensor] = []
     rows, columns = entry.shape
 
     def weights() -> Iterator[Tensor]:
-        for run in entry.runs(_PIECE):
-            packed, scale, zero = to_int4(checkpoint.read(entry.name, run))
+        # By power it goes column by column, for which few and tall pieces are best.
+        to = to_int4 if power_of is None else rounder(power_of(entry.name))
+        for run in entry.runs(_PIECE if power_of is None else _TALL):
+            packed, scale, zero = to(checkpoint.read(entry.name, run))
             scales.append(scale)
             zeros.append(zero)
             yield packed

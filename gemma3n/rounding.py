@@ -34,15 +34,30 @@ def to_int4(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         uint8 [rows, columns / 2], and bfloat16 scales and zeros [rows, columns / 32].
     """
     groups = weight.float().unflatten(1, (-1, GROUP))
+    scale, zero = int4_range(groups)
+    q = int4_units(groups, scale[..., None], zero[..., None]).to(torch.uint8).flatten(1)
+    return packed_pairs(q), scale, zero
+
+
+def int4_range(groups: Tensor) -> tuple[Tensor, Tensor]:
+    """Scales and zeros, bfloat16 [...], that reach all of float32 [..., group]."""
     low, high = groups.aminmax(dim=-1)
     zero = (low + (high - low) * (MIDDLE / _INT4)).bfloat16()
     reached = zero.float()
     # Both ends must stay in reach of a scale and a zero that bfloat16 has rounded.
     needed = torch.maximum((high - reached) / (_INT4 - MIDDLE), (reached - low) / MIDDLE)
-    scale = _rounded_up(needed.clamp_min(_TINY))
-    steps = (groups - reached[..., None]) / scale.float()[..., None]
-    q = steps.round_().add_(MIDDLE).clamp_(0, _INT4).to(torch.uint8).flatten(1)
-    return q[:, ::2] | (q[:, 1::2] << 4), scale, zero
+    return _rounded_up(needed.clamp_min(_TINY)), zero
+
+
+def int4_units(weights: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+    """The q of float32 weights, 0 to 15, for scales and zeros of their own; float32."""
+    steps = (weights - zero.float()) / scale.float()
+    return steps.round_().add_(MIDDLE).clamp_(0, _INT4)
+
+
+def packed_pairs(q: Tensor) -> Tensor:
+    """uint8 [rows, columns] of 0 to 15 -> [rows, columns / 2]."""
+    return q[:, ::2] | (q[:, 1::2] << 4)
 
 
 def from_int4(packed: Tensor, scale: Tensor, zero: Tensor, dtype: torch.dtype) -> Tensor:

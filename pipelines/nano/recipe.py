@@ -11,14 +11,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines.compose import compose, to_settings
+from pipelines.asked import asked_by
 from pipelines.nano.model import write_init
 from pipelines.settings import (
     BatchSettings,
     JointSettings,
     LossSettings,
     Part,
-    PathJob,
     RateSettings,
     TrainJob,
     Trains,
@@ -120,12 +119,6 @@ def stages(data: Path, out: Path, share: float, init: Path | None = None) -> Ite
         rate=RateSettings(peak=1.5e-3, warmup=100),
         validate_steps=1000,
     )
-
-
-def asked_by(job: str) -> str:
-    """The prompt of a job that knows no language, so that training asks what the job will ask."""
-    settings: PathJob = to_settings(job, compose(job, ["source.path=[.]"]))
-    return settings.fuse.templates()[-1]
 
 
 def sentences(data: Path) -> Iterator[str]:

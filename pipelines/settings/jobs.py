@@ -190,6 +190,12 @@ class QuantizeJob:
     precision: Precision = setting(
         MISSING, "int8: one scale a row; int4: one for each 32 weights of a row, the head int8"
     )
+    calibrate: list[str] = setting(
+        [],
+        "manifests (jsonl with `text`) whose rows decide how int4 weights are rounded (GPTQ); "
+        "none: to nearest",
+    )
+    rows: int = setting(128, "rows of them, spread evenly")
     output: str = setting(MISSING, "folder to write; must not exist, or be empty")
 
 

@@ -16,7 +16,8 @@ def test_a_command_means_what_it_says_and_stays_on_its_side(split: Split) -> Non
         assert (said, meant) == command(name, split)
         assert sentence(said) is split
         parts = json.loads(meant)
-        action, (what, which) = parts.pop("action"), *parts.items()
+        action = parts.pop("action")
+        ((what, which),) = parts.items()
         digits = " ".join(DIGITS[int(digit)] for digit in str(which))
         assert said == " ".join([action, *([] if what == "number" else [what]), digits])
 

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.nano.recipe import asked_by, stages
+from pipelines.asked import asked_by
+from pipelines.nano.recipe import stages
 
 
 @pytest.mark.parametrize("share", [1.0, 0.04])

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from pipelines.cli import main
 
@@ -26,11 +28,36 @@ def test_a_quantized_checkpoint_transcribes(
     assert '"precision": "int8"' in capsys.readouterr().out
 
 
+def test_int4_weights_may_be_rounded_by_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = []
+    for line in Path("tests/samples/audio/manifest.jsonl").read_text().splitlines()[:6]:
+        row = json.loads(line)
+        rows.append(
+            {**row, "file": None, "audio": str(Path("tests/samples", row["file"]).absolute())}
+        )
+    manifest = tmp_path / "rows.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    folders = [tmp_path / "nearest", tmp_path / "calibrated"]
+    words = ["quantize", "precision=int4"]
+    assert main([*words, "-o", str(folders[0])]) == 0
+    assert main([*words, f"calibrate=[{manifest}]", "rows=4", "-o", str(folders[1])]) == 0
+    tensors = [load_file(folder / "model.safetensors") for folder in folders]
+    assert tensors[0].keys() == tensors[1].keys()
+    rounded = {name for name, tensor in tensors[0].items() if tensor.dtype is torch.uint8}
+    assert {n for n in tensors[0] if not torch.equal(tensors[0][n], tensors[1][n])} >= rounded
+    words = [CLIP, f"model={folders[1]}", "device=cpu", "sink.formats=[jsonl]"]
+    assert main(["transcribe", *words, "-o", str(tmp_path / "out")]) == 0
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
         (["precision=bfloat16"], "precision=bfloat16, but quantize makes int8 or int4. Give one"),
         ([], "precision is not set, and quantize needs it: int8: one scale a row"),
+        (["precision=int8", "calibrate=[a.jsonl]"], "precision=int8 rounds to nearest, which"),
+        (["precision=int4", "calibrate=[absent.jsonl]"], "manifest 'absent.jsonl' does not exist"),
         (["model=absent", "precision=int8"], "model folder 'absent' does not exist"),
     ],
 )

@@ -84,17 +84,17 @@ class ChunkedAttention(nn.Module):
         Returns:
             [batch, frames, hidden], the heads side by side; frames that see nothing hold garbage.
         """
-        q, k, v = (
-            project(x).unflatten(2, (self.heads, -1))  # [batch, frames, heads, head_dim]
-            for project in (self.q_proj, self.k_proj, self.v_proj)
-        )
+        q = self.q_proj(x).unflatten(2, (self.heads, -1))  # [batch, frames, heads, head_dim]
         # A per_dim_scale of zero gives the usual head_dim ** -0.5.
         scale = rounded(q.shape[-1] ** -0.5 / math.log(2), x.dtype)
         q = q * (scale * F.softplus(self.per_dim_scale))
         q = self.chunks.cut(q)  # [batch, chunks, size, heads, head_dim]
         # Heads are moved before the product: copying keys as rows is cheaper than as columns.
-        k = self.chunks.contexts(k).transpose(2, 3).contiguous()
-        v = self.chunks.contexts(v).transpose(2, 3)  # [batch, chunks, heads, context, head_dim]
+        k, v = (  # [batch, chunks, heads, context, head_dim]
+            self.chunks.contexts(project(x)).unflatten(3, (self.heads, -1)).transpose(2, 3)
+            for project in (self.k_proj, self.v_proj)
+        )
+        k = k.contiguous()
 
         scores = q.transpose(2, 3) @ k.mT + self.relative_position_embedding(q, sinusoids)
         scores = self.cap * torch.tanh(scores / self.cap)  # [batch, chunks, heads, size, context]

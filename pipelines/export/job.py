@@ -20,6 +20,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _WEIGHTS = {
     Runtime.hf: [Weights.auto],
     Runtime.gguf: [Weights.auto, Weights.float32, Weights.bfloat16, Weights.q8_0],
+    Runtime.torch: [Weights.auto, Weights.float32],
+    Runtime.litert: [Weights.auto, Weights.float32, Weights.int8],
 }
 
 
@@ -76,17 +78,27 @@ def _writer(job: ExportJob) -> Callable[[str, NestedSize, Path], None]:
 
             return _of_checkpoint(write_hf)
         case Runtime.gguf:
-            _need("gguf", job)
+            _need("gguf", "export", job)
             from pipelines.export.gguf import write_gguf
 
             return _of_checkpoint(partial(write_gguf, weights=job.weights))
+        case Runtime.torch:
+            from pipelines.export.torch_programs import write_torch
+
+            return partial(write_torch, settings=job.program)
+        case Runtime.litert:
+            _need("litert_torch", "litert", job)
+            from pipelines.export.litert import write_litert
+
+            rounded = job.weights is Weights.int8
+            return partial(write_litert, settings=job.program, rounded=rounded)
 
 
-def _need(package: str, job: ExportJob) -> None:
+def _need(package: str, extra: str, job: ExportJob) -> None:
     if importlib.util.find_spec(package) is None:
         raise SettingsError(
             f"to={job.to.value} writes with {package}, which is not installed. "
-            "Install gemma3n-pipelines[export]."
+            f"Install gemma3n-pipelines[{extra}]."
         )
 
 

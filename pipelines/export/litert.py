@@ -1,0 +1,88 @@
+"""A model's parts -> LiteRT programs (.tflite): one file a part, a signature for each shape."""
+
+from itertools import groupby
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from gemma3n.errors import SettingsError
+from gemma3n.matformer import NestedSize
+from gemma3n.new_checkpoint import copy_companions
+from gemma3n.readable import bytes_text
+from pipelines.export.model_programs import describe, model_programs
+from pipelines.export.programs import Program
+from pipelines.settings.export import ProgramSettings
+
+_MOST = 2**31  # bytes that the offsets in such a file reach
+
+
+def write_litert(
+    name: str, size: NestedSize, folder: Path, settings: ProgramSettings, rounded: bool
+) -> None:
+    """Write one file a part.
+
+    Args:
+        name: of the checkpoint.
+        size: nested size.
+        folder: exists, and is empty.
+        settings: parts and shapes.
+        rounded: to int8 weights, activations rounded as they come (dynamic).
+
+    Raises:
+        SettingsError: see `model_programs`; or a part that is too large for such a file.
+    """
+    model, programs = model_programs(name, size, settings)
+    files: dict[str, str] = {}
+    for part, some in groupby(programs, key=lambda program: program.part):
+        several = list(some)
+        _check_fits(part, several[0].module)
+        path = folder / f"{part}.tflite"
+        _convert(several, path)
+        if rounded:
+            _round(path)
+        files |= {f"{part}/{program.name}": path.name for program in several}
+    describe(folder, model, programs, files)
+    copy_companions(model.checkpoint, folder)
+
+
+def _check_fits(part: str, module: nn.Module) -> None:
+    needed = sum(tensor.nbytes for tensor in module.parameters())
+    if needed >= _MOST:
+        raise SettingsError(
+            f"{part} has {bytes_text(needed)} of float32 weights, and a .tflite file that is "
+            f"converted holds less than {bytes_text(_MOST)} (its int8 is made of its float32). "
+            "Leave it out with program.parts=, export a smaller nested size, or use to=gguf."
+        )
+
+
+def _convert(programs: list[Program], path: Path) -> None:
+    import litert_torch
+
+    converter = litert_torch
+    for program in programs:
+        module = _plain(program.module, program.given)
+        converter = converter.signature(program.name, module, program.given)
+    converter.convert().export(str(path))
+
+
+def _plain(module: nn.Module, given: tuple[Tensor, ...]) -> nn.Module:
+    """The module's graph with sums as the converter knows them: it has none that scale a term."""
+    with torch.no_grad():
+        exported = torch.export.export(module.eval(), given)
+    graph, aten = exported.graph_module.graph, torch.ops.aten
+    for node in list(graph.nodes):
+        if node.target in (aten.add.Tensor, aten.sub.Tensor) and "alpha" in node.kwargs:
+            with graph.inserting_before(node):
+                scaled = graph.call_function(aten.mul.Tensor, (node.args[1], node.kwargs["alpha"]))
+            scaled.meta = dict(node.meta)
+            node.args, node.kwargs = (node.args[0], scaled), {}
+    exported.graph_module.recompile()
+    return exported.module()
+
+
+def _round(path: Path) -> None:
+    from ai_edge_quantizer import quantizer, recipe
+
+    made = quantizer.Quantizer(str(path), recipe.dynamic_wi8_afp32()).quantize()
+    made.export_model(str(path), overwrite=True)

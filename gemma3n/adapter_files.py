@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from gemma3n.adapter_config import CONFIG, WEIGHTS, AdapterConfig, read_config
-from gemma3n.checkpoint import PREFIXES, Checkpoint
+from gemma3n.checkpoint import Checkpoint, our_name
 from gemma3n.errors import SettingsError
 from gemma3n.lora import Adapter, LowRank
 from gemma3n.rounded import is_map, shape_of
@@ -70,8 +70,8 @@ def _pairs(path: Path, checkpoint: Checkpoint, rank: int) -> dict[str, tuple[Ten
     found: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in _tensors(path).items():
         match = _NAME.fullmatch(name)
-        ours = _our_name(match[1]) if match else ""
-        if match is None or not is_map(f"{ours}.weight"):
+        ours = our_name(match[1]) if match else None
+        if match is None or ours is None or not is_map(f"{ours}.weight"):
             raise SettingsError(
                 f"'{path}' holds '{name}', which is no map of the text decoder; accepted "
                 "are adapters of the decoder alone. Leave the towers out of peft's target_modules, "
@@ -110,11 +110,3 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         raise SettingsError(
             f"'{path}' is not a whole safetensors file: {error}. Copy it again."
         ) from error
-
-
-def _our_name(released: str) -> str:
-    """Our name of a map."""
-    for theirs, ours in PREFIXES.items():
-        if released.startswith(theirs):
-            return ours + released.removeprefix(theirs)
-    return released

@@ -254,11 +254,8 @@ def _shards(index: Path, parts: Collection[str]) -> set[str]:
 
 def _is_needed(released: str, parts: Collection[str]) -> bool:
     """Whether a load of the parts uses a tensor; one of no part is, so that it is refused."""
-    for theirs, ours in PREFIXES.items():
-        if released.startswith(theirs):
-            of = (ours + released.removeprefix(theirs)).split(".", 1)[0]
-            return any(part in parts for part in _NEEDED_BY[of])
-    return True
+    ours = our_name(released)
+    return ours is None or any(part in parts for part in _NEEDED_BY[ours.split(".", 1)[0]])
 
 
 def read_header(path: Path) -> list[Entry]:
@@ -319,10 +316,17 @@ def _entries(header: Any, path: Path, start: int) -> tuple[list[Entry], int]:
     return entries, start + end
 
 
-def _our_name(released: str, path: Path) -> str:
+def our_name(released: str) -> str | None:
+    """What we call a tensor of the released layout; None for one of no part of Gemma 3n."""
     for theirs, ours in PREFIXES.items():
         if released.startswith(theirs):
             return ours + released.removeprefix(theirs)
+    return None
+
+
+def _our_name(released: str, path: Path) -> str:
+    if (ours := our_name(released)) is not None:
+        return ours
     raise SettingsError(
         f"'{path}' holds the tensor '{released}', which belongs to no part of Gemma 3n "
         f"(known prefixes: {', '.join(PREFIXES)}). This is another model's checkpoint, or a "

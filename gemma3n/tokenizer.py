@@ -181,7 +181,7 @@ class Tokenizer:
         first = len(ids)  # of the tokens of a turn of the model, if one is open
         says = []
         for at, token in enumerate(ids):
-            if list(ids[at : at + len(opening)]) == opening:
+            if token == start and list(ids[at : at + len(opening)]) == opening:
                 first = at + len(opening)
             says.append(at >= first)
             if token == end:

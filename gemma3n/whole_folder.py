@@ -1,5 +1,6 @@
 """A folder that gets its name only when all that belongs in it is written."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,13 +55,11 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     """A new folder in the place of an earlier one, which stays as it is until this one is whole.
 
     Args:
-        folder: whose parents are made if need be.
+        folder: whose parents are made if need be. What a killed run left beside it is taken away.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as beside:
-        partial = Path(beside, folder.name)
-        partial.mkdir()
-        yield partial
-        if folder.exists():
-            folder.rename(Path(beside, "earlier"))
-        partial.rename(folder)
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)

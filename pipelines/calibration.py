@@ -1,12 +1,11 @@
 """Labelled rows, shown to a model that is to be rounded: what inputs its linear maps get."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 import gemma3n
+from gemma3n.generate import Prompt
 from gemma3n.gptq import Powers
 from gemma3n.matformer import named_sizes
 from gemma3n.model import Gemma3n
@@ -14,19 +13,12 @@ from gemma3n.quantize import int4_names
 from pipelines.asked import asked_by
 from pipelines.training.batch import Collator
 from pipelines.training.examples import Example, Kind, fitting, read_examples
+from pipelines.training.fused import fused_rows
 from stages.mel import mel_config
 from stages.resize import checkpoint_resolution
 
 _ROOM = 4_000_000_000  # bytes of matrices at once
 _SMALL = "small"
-
-
-@dataclass
-class _Row:
-    """A prompt with its answer, as the decoder reads them."""
-
-    token_ids: Tensor  # int64 [1, seq]
-    embeddings: Tensor  # [1, seq, hidden], fused
 
 
 def calibration(path: str, manifests: Sequence[str], rows: int) -> Powers:
@@ -53,23 +45,20 @@ def calibration(path: str, manifests: Sequence[str], rows: int) -> Powers:
         for size in sizes:
             running = model.running(size)
             for row in shown:
-                positions = torch.arange(row.token_ids.shape[1])[None]
-                model.text(row.token_ids, row.embeddings, positions, size=running)
+                ids = torch.tensor([row.token_ids])
+                assert row.embeddings is not None  # they are fused
+                positions = torch.arange(ids.shape[1])[None]
+                model.text(ids, row.embeddings[None], positions, size=running)
 
     return Powers(model.text, show, int4_names(model.checkpoint), _ROOM)
 
 
-def _shown(model: Gemma3n, examples: Sequence[Example]) -> list[_Row]:
+def _shown(model: Gemma3n, examples: Sequence[Example]) -> list[Prompt]:
     folder = model.checkpoint.folder
     prompts = {Kind.audio: asked_by("transcribe"), Kind.image: asked_by("caption")}
     collate = Collator(
         model.tokenizer, mel_config(folder), checkpoint_resolution(folder), prompts, augment=False
     )
-    rows = []
-    for example in examples:
-        batch = collate([example], "")
-        audio = [] if batch.mels is None else model.encode_audio(list(batch.mels))
-        images = [] if batch.pixels is None else list(model.encode_images(batch.pixels))
-        fused = model.fuse(batch.token_ids[0].tolist(), audio, images)
-        rows.append(_Row(batch.token_ids, fused[None]))
-    return rows
+    # One by one, because what padding computes must not count.
+    batches = (collate([example], "") for example in examples)
+    return [row for batch in batches for row in fused_rows(model, batch, batch.token_ids.tolist())]

@@ -36,7 +36,7 @@ def write_litert(
     files: dict[str, str] = {}
     for part, some in groupby(programs, key=lambda program: program.part):
         several = list(some)
-        _check_fits(part, several[0].module)
+        check_fits(part, several[0].module)
         path = folder / f"{part}.tflite"
         _convert(several, path)
         if rounded:
@@ -46,7 +46,12 @@ def write_litert(
     copy_companions(model.checkpoint, folder)
 
 
-def _check_fits(part: str, module: nn.Module) -> None:
+def check_fits(part: str, module: nn.Module) -> None:
+    """Refuse a part whose file would be too large.
+
+    Raises:
+        SettingsError: it would.
+    """
     needed = sum(tensor.nbytes for tensor in module.parameters())
     if needed >= _MOST:
         raise SettingsError(
@@ -59,7 +64,7 @@ def _check_fits(part: str, module: nn.Module) -> None:
 def _convert(programs: list[Program], path: Path) -> None:
     import litert_torch
 
-    converter = litert_torch
+    converter = litert_torch  # each signature gives a converter that has it and those before
     for program in programs:
         module = _plain(program.module, program.given)
         converter = converter.signature(program.name, module, program.given)

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import gemma3n
+from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize
 from gemma3n.model import Gemma3n
+from gemma3n.named import checkpoint_folder
 from gemma3n.rounded import refuse_rounded
 from gemma3n.save import write_json
 from gemma3n.vision.pixels import RESOLUTIONS
@@ -35,15 +37,16 @@ def model_programs(
     Raises:
         SettingsError: a part or a resolution that there is not, or a rounded checkpoint.
     """
+    refuse_rounded(Config.from_folder(checkpoint_folder(name)), "exported as programs")
     parts = [part.value for part in settings.parts] or None
     model = gemma3n.load(name, size, parts=parts, precision="float32", device="cpu", pack=False)
-    refuse_rounded(model.config, "exported as programs")
     programs = []
     if "vision" in model.parts:
         sides = settings.resolutions or [checkpoint_resolution(model.checkpoint.folder)]
         if strange := [side for side in sides if side not in RESOLUTIONS]:
             raise SettingsError(
-                f"program.resolutions={strange}; accepted are {', '.join(map(str, RESOLUTIONS))}."
+                f"program.resolutions={strange}; accepted are {', '.join(map(str, RESOLUTIONS))}. "
+                "Choose among them."
             )
         programs += [vision_program(model, side) for side in sides]
     if "audio" in model.parts:
@@ -84,16 +87,16 @@ def describe(folder: Path, model: Gemma3n, programs: list[Program], files: dict[
             for program in programs
         ],
     }
-    for program in programs:
-        if isinstance(program.module, Text):
-            content["text"] = {
-                "layers": list(program.module.size.widths),
-                "embedding_scale": model.config.text.hidden_size**0.5,
-                "padding_position": program.module.context,
-                "how": (
-                    "embeddings are rows of embed_tokens times embedding_scale, or soft tokens; "
-                    "rows are those of embed_tokens_per_layer, as they are, of these layers, row 0 "
-                    "for soft tokens; the cache begins as zeros; positions ascend from 0"
-                ),
-            }
+    text = next((p.module for p in programs if isinstance(p.module, Text)), None)
+    if text is not None:
+        content["text"] = {
+            "layers": list(text.size.widths),
+            "embedding_scale": model.config.text.hidden_size**0.5,
+            "padding_position": text.context,
+            "how": (
+                "embeddings are rows of embed_tokens times embedding_scale, or soft tokens; rows "
+                "are those of embed_tokens_per_layer, as they are, of these layers, row 0 for "
+                "soft tokens; the cache begins as zeros; positions ascend from 0"
+            ),
+        }
     write_json(folder / DESCRIPTION, content)

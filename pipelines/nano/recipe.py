@@ -27,7 +27,7 @@ from pipelines.training.files import CHECKPOINT
 
 _KINDS = ("speech", "pictures", "text")
 _JOIN_S = 11.0  # a clip may get a tenth longer, and a prompt has places for 12.8 s
-_AVERAGED = 10  # of the steps, the last part over which weights are averaged
+_AVERAGED = 10  # weights are averaged over the last 1 / so much of a stage
 # A decoder that trusts what it said, and words that are always the same tokens, end in reciting.
 _WRONG, _SPLIT = 0.25, 0.1
 _JOINT_LOSS = LossSettings(answer=1.0, ctc=0.3, phones=0.05, contrastive=0.05, guide=0.2)
@@ -50,7 +50,7 @@ def stages(data: Path, out: Path, share: float, init: Path | None = None) -> Ite
     def run(name: str, init: Path, rate: RateSettings, **settings: object) -> TrainJob:
         steps = round(_STEPS[name] * share)
         rate.warmup = min(rate.warmup, steps // 4)  # of a short run
-        rate.average = 1 - _AVERAGED / steps
+        rate.average = max(0.0, 1 - _AVERAGED / steps)
         return TrainJob(
             rate=rate,
             init=str(init),

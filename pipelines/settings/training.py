@@ -125,7 +125,8 @@ class QatSettings:
             )
         if self.ple_bits not in PLE_BITS:
             raise SettingsError(
-                f"qat.ple_bits={self.ple_bits}; accepted are {', '.join(map(str, PLE_BITS))}."
+                f"qat.ple_bits={self.ple_bits}; accepted are {', '.join(map(str, PLE_BITS))}. "
+                "Choose one of them."
             )
 
 

@@ -4,6 +4,7 @@ import random
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain, compress
 
 import torch
 from torch import Tensor
@@ -86,15 +87,13 @@ class Collator:
             answers=torch.zeros(shape, dtype=torch.bool),
             spelt=torch.zeros(shape, dtype=torch.int64),
         )
-        both = [list(zip(*row, strict=True)) for row in zip(rows, said, strict=True)]
-        stops = self.tokenizer.stop_ids
-        others = [token for row in both for token, says in row if says and token not in stops]
+        answers = chain.from_iterable(compress(*row) for row in zip(rows, said, strict=True))
+        others = [token for token in answers if token not in self.tokenizer.stop_ids]
         for row, (ids, says) in enumerate(zip(rows, said, strict=True)):
             length = len(ids)
             batch.token_ids[row, :length] = torch.tensor(ids)
-            batch.shown[row, :length] = torch.tensor(
-                self._partly_wrong(both[row], others, seeds[row])
-            )
+            shown = self._partly_wrong(ids, says, others, seeds[row])
+            batch.shown[row, :length] = torch.tensor(shown)
             batch.positions[row, :length] = torch.arange(length)
             batch.answers[row, :length] = torch.tensor(says)
             if batch.kind is Kind.audio and not examples[row].chat:
@@ -115,7 +114,7 @@ class Collator:
         return batch
 
     def _ids(self, example: Example, seed: int) -> list[int]:
-        """The tokens of a chat, up to the last that the model says."""
+        """The tokens of an example, up to the last that the model says."""
         end_of_turn = self.tokenizer.stop_ids[-1]
         if example.chat:
             ids = self.tokenizer.chat_ids(list(example.chat), open_model_turn=False)
@@ -134,12 +133,14 @@ class Collator:
         said = (self.tokenizer.decode(answer[: n + 1]) for n in range(len(answer)))
         return [len(letters(text)) for text in said]
 
-    def _partly_wrong(self, row: list[tuple[int, bool]], others: list[int], seed: int) -> list[int]:
+    def _partly_wrong(
+        self, ids: list[int], says: list[bool], others: list[int], seed: int
+    ) -> list[int]:
         """Tokens of a row, of which those that the model says are wrong now and then."""
         draws = random.Random(f"wrong {seed}")
         return [
-            draws.choice(others) if says and others and draws.random() < self.wrong else token
-            for token, says in row
+            draws.choice(others) if said and others and draws.random() < self.wrong else token
+            for token, said in zip(ids, says, strict=True)
         ]
 
     def _clip(self, example: Example, seed: int) -> tuple[Tensor, str | None]:

@@ -3,14 +3,13 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-import torch
-
 from gemma3n.generate import Prompt
 from gemma3n.model import Gemma3n
 from gemma3n.sampling import Sampling
 from pipelines.scores import exact_match, word_error_rate
 from pipelines.training.batch import Batch, Collator
 from pipelines.training.examples import Example, Kind
+from pipelines.training.fused import fused_rows
 
 _ROWS = 32  # decoded at once
 _LONGEST = 60  # tokens of an answer
@@ -67,16 +66,9 @@ def answers(model: Gemma3n, examples: Sequence[Example], collate: Collator, size
 
 
 def _prompts(model: Gemma3n, batch: Batch) -> list[Prompt]:
-    audio: list[list[torch.Tensor]] = [[] for _ in batch.texts]
-    images: list[list[torch.Tensor]] = [[] for _ in batch.texts]
-    if batch.mels is not None and batch.lengths is not None:
-        clips = [m[:n] for m, n in zip(batch.mels, batch.lengths.tolist(), strict=True)]
-        audio = [[soft] for soft in model.encode_audio(clips)]
-    if batch.pixels is not None:
-        images = [[soft] for soft in model.encode_images(batch.pixels)]
-    prompts = []
+    """Each row up to the last thing that the model says in it."""
+    asked = []
     for row, ids in enumerate(batch.token_ids):
         said = batch.answers[row, : int((batch.positions[row] >= 0).sum())]
-        asked = ids[: int((~said).nonzero().max()) + 1].tolist()  # up to the last answer
-        prompts.append(Prompt(asked, model.fuse(asked, audio[row], images[row])))
-    return prompts
+        asked.append(ids[: int((~said).nonzero().max()) + 1].tolist())
+    return fused_rows(model, batch, asked)

@@ -43,6 +43,24 @@ def test_an_export_that_cannot_be_is_refused_before_anything_is_written(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("to", "package", "extra"), [("gguf", "gguf", "export"), ("litert", "litert_torch", "litert")]
+)
+def test_a_missing_package_is_named_with_the_extra_that_brings_it(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    to: str,
+    package: str,
+    extra: str,
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["export", f"to={to}", "-o", str(tmp_path / "out")]) == 2
+    why = f"to={to} writes with {package}, which is not installed. "
+    assert f"{why}Install gemma3n-pipelines[{extra}]." in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_holds_something_is_never_overwritten(
     checkpoint_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 import gemma3n
 from gemma3n.errors import SettingsError
 from gemma3n.matformer import resolve_size
+from pipelines.export.litert import check_fits
 from pipelines.export.torch_programs import write_torch
 from pipelines.settings import Part
 from pipelines.settings.export import ProgramSettings
@@ -83,6 +84,10 @@ def test_what_has_no_program_is_refused(tmp_path: Path, nano: gemma3n.Gemma3n) -
     vision = ProgramSettings(parts=[Part.vision], resolutions=[300])
     with pytest.raises(SettingsError, match=r"program.resolutions=\[300\]; accepted are 256, 512"):
         write_torch("nano", full, tmp_path, vision)
+    too_large = torch.nn.Linear(2**15, 2**14, device="meta")
+    with pytest.raises(SettingsError, match=r"vision has 2\.\d+ GB of float32 weights, and a"):
+        check_fits("vision", too_large)
+    check_fits("vision", nano.vision)
     for wrong in ({"prefill": [1]}, {"context": 0}, {"seconds": 31.0}):
         with pytest.raises(SettingsError, match="program"):
             ProgramSettings(**wrong)

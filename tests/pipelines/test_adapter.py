@@ -47,6 +47,19 @@ def test_an_adapter_in_a_job_is_an_adapter_merged_before_it(
     assert "adapter" in capsys.readouterr().err
 
 
+def test_a_rounded_checkpoint_is_not_merged(
+    tmp_path: Path, adapter: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rounded = tmp_path / "int8"
+    assert main(["quantize", "precision=int8", "-o", str(rounded)]) == 0
+    words = [f"model={rounded}", f"adapter={adapter}", "-o", str(tmp_path / "out")]
+    assert main(["merge", *words]) == 2
+    assert "are int8, and cannot be merged with an adapter. Do that" in capsys.readouterr().err
+    assert main(["export", "to=torch", f"model={rounded}", "-o", str(tmp_path / "out")]) == 2
+    assert "are int8, and cannot be exported as programs. Do that" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("job", [["transcribe", CLIP], ["merge"]])
 def test_a_folder_without_an_adapter_is_refused_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], job: list[str]

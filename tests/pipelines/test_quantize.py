@@ -57,6 +57,7 @@ def test_int4_weights_may_be_rounded_by_rows(
         (["precision=bfloat16"], "precision=bfloat16, but quantize makes int8 or int4. Give one"),
         ([], "precision is not set, and quantize needs it: int8: one scale a row"),
         (["precision=int8", "calibrate=[a.jsonl]"], "precision=int8 rounds to nearest, which"),
+        (["precision=int4", "calibrate=[a.jsonl]", "rows=0"], "rows=0; at least 1. Raise it."),
         (["precision=int4", "calibrate=[absent.jsonl]"], "manifest 'absent.jsonl' does not exist"),
         (["model=absent", "precision=int8"], "model folder 'absent' does not exist"),
     ],

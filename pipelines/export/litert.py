@@ -87,7 +87,15 @@ def _plain(module: nn.Module, given: tuple[Tensor, ...]) -> nn.Module:
 
 
 def _round(path: Path) -> None:
-    from ai_edge_quantizer import quantizer, recipe
+    from ai_edge_quantizer import qtyping, quantizer, recipe, recipe_manager
 
-    made = quantizer.Quantizer(str(path), recipe.dynamic_wi8_afp32()).quantize()
+    rounding = recipe_manager.RecipeManager()
+    rounding.load_quantization_recipe(recipe.dynamic_wi8_afp32())
+    # Products of activations; of a constant before one, which the runtime refuses to multiply with.
+    rounding.add_quantization_config(
+        regex=".*",
+        operation_name=qtyping.TFLOperationName.BATCH_MATMUL,
+        algorithm_key=recipe.AlgorithmName.NO_QUANTIZE,
+    )
+    made = quantizer.Quantizer(str(path), rounding.get_quantization_recipe()).quantize()
     made.export_model(str(path), overwrite=True)

@@ -175,7 +175,7 @@ def _dispatch(settings: Any, command: str) -> int:
 
             return export(settings)
         case BenchJob():
-            from pipelines.bench import bench
+            from pipelines.bench.job import bench
 
             return bench(settings)
         case ReportJob():

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from gemma3n.errors import SettingsError
-from pipelines import bench_linear, bench_memory
-from pipelines.bench_decode import KilledError, run_apart
-from pipelines.bench_text import read_ids
+from pipelines.bench import linear, memory
+from pipelines.bench.decode import KilledError, run_apart
+from pipelines.bench.text import read_ids
 from pipelines.cgroup import limited
 from pipelines.cli import main
 
@@ -33,14 +33,14 @@ def test_a_bench_reports_speed_and_memory_of_a_fresh_process(
 def test_a_bench_of_linear_maps_has_every_route_at_every_number_of_rows(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench_linear, "_SHAPE", (64, 64))
-    monkeypatch.setattr(bench_linear, "_READ", 1 << 16)
+    monkeypatch.setattr(linear, "_SHAPE", (64, 64))
+    monkeypatch.setattr(linear, "_READ", 1 << 16)
     assert main(["bench", "what=linear", "batches=[1,3]", "megabytes=1", "json=true"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["asked"]["batches"] == [1, 3]
     for run in found["runs"]:
         assert run["memory read, GB/s"] > 0
-        for route in ("bfloat16", *bench_linear._routes()):
+        for route in ("bfloat16", *linear._routes()):
             assert run[f"{route}, 1 rows, GB/s"] > 0
             assert run[f"{route}, 3 rows, µs"] > 0
 
@@ -113,7 +113,7 @@ def test_a_bench_of_a_table_reads_it_in_every_way_that_it_can_be(
     monkeypatch: pytest.MonkeyPatch,
     words: list[str],
 ) -> None:
-    monkeypatch.setattr("pipelines.bench_ple._SECONDS", 0.01)
+    monkeypatch.setattr("pipelines.bench.ple._SECONDS", 0.01)
     words = [*words, f"model={checkpoint_folder}", f"ple.folder={tmp_path}"]
     run = found(capsys, "what=ple", *words)
     ways = {name.split(":")[0] for name in run}
@@ -127,7 +127,7 @@ def test_a_bench_of_a_table_reads_it_in_every_way_that_it_can_be(
 def test_a_bench_tells_what_row_caches_have_of_a_text(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.bench_ple._SECONDS", 0.01)
+    monkeypatch.setattr("pipelines.bench.ple._SECONDS", 0.01)
     (tmp_path / "a.txt").write_text(SAID * 100)
     run = found(capsys, "what=ple", f"text=[{tmp_path / 'a.txt'}]")
     ids = read_ids([str(tmp_path / "a.txt")], Path("gemma3n/nano/tokenizer.model"))
@@ -176,7 +176,7 @@ def test_a_run_that_needs_more_than_was_planned_is_told_to_be_killed(
     except SettingsError as error:
         pytest.skip(str(error))
     monkeypatch.setattr(
-        "pipelines.bench_memory._confined", partial(_confined_to, bench_memory._confined, 50e6)
+        "pipelines.bench.memory._confined", partial(_confined_to, memory._confined, 50e6)
     )
     assert main(["bench", "what=memory", "new_tokens=2", "json=true"]) == 0
     runs = json.loads(capsys.readouterr().out)["runs"]
@@ -218,9 +218,9 @@ def test_a_bench_of_rows_that_cannot_be_is_refused_in_one_line(
 
 def test_a_run_that_the_system_killed_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     killed = CompletedProcess([], -signal.SIGKILL, stdout="", stderr="a warning of before\n")
-    monkeypatch.setattr("pipelines.bench_decode.subprocess.run", lambda *_, **__: killed)
+    monkeypatch.setattr("pipelines.bench.decode.subprocess.run", lambda *_, **__: killed)
     with pytest.raises(KilledError, match=r"was killed, as for want of memory\. Ask for less\."):
-        run_apart("pipelines.bench_decode", {})
+        run_apart("pipelines.bench.decode", {})
 
 
 def test_a_bench_of_drafts_measures_each_rate_beside_the_size_alone(

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.bench_ray import Look, Run
-from pipelines.bench_table import Lines
+from pipelines.bench.ray import Look, Run
+from pipelines.bench.table import Lines
 from pipelines.cli import main
 from pipelines.pretend import PretendDecode, PretendEncode, PretendSettings, installed
 from stages.model import Load

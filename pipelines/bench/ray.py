@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from gemma3n.errors import SettingsError
-from pipelines.bench_table import Bench, Lines
+from pipelines.bench.table import Bench, Lines
 from pipelines.pretend import TOKENS, WIDTH, installed
 from pipelines.settings import BenchJob
 from stages.audio import RATE

@@ -21,7 +21,7 @@ from gemma3n.routes.blocks import Block
 from gemma3n.routes.int4 import Int4
 from gemma3n.routes.int8 import Int8
 from gemma3n.routes.packed import Packed
-from pipelines.bench_table import Bench
+from pipelines.bench.table import Bench
 from pipelines.settings import BenchJob
 
 _SHAPE = (8192, 2048)  # outputs, inputs: an FFN map of E2B

@@ -18,8 +18,8 @@ from gemma3n.matformer import NestedSize
 from gemma3n.memory import plan_memory
 from gemma3n.placement import Ple
 from gemma3n.readable import bytes_text
-from pipelines.bench_decode import KilledError, resident_bytes, run_apart
-from pipelines.bench_table import Lines
+from pipelines.bench.decode import KilledError, resident_bytes, run_apart
+from pipelines.bench.table import Lines
 from pipelines.cgroup import Group, limited
 from pipelines.nested import nested_size
 from pipelines.plan_fit import SPARE
@@ -70,7 +70,7 @@ def bench_memory(job: BenchJob) -> Lines:
             "pixels": checkpoint_resolution(folder),
             "group": None,
         }
-        free = run_apart("pipelines.bench_memory", wanted)
+        free = run_apart("pipelines.bench.memory", wanted)
         confined = _confined(wanted, free) if job.memory_gb else "not tried"
         runs.append({"task": task} | free | {"in what was planned": confined})
     title = (
@@ -86,7 +86,7 @@ def _confined(wanted: Mapping[str, Any], free: Mapping[str, Any]) -> str:
     with limited(free["planned"]) as group:
         where = {"folder": str(group.folder), "peak_name": group.peak_name}
         try:
-            run_apart("pipelines.bench_memory", {**wanted, "group": where})
+            run_apart("pipelines.bench.memory", {**wanted, "group": where})
         except KilledError:
             return "killed"
     return "done"

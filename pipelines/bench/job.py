@@ -38,51 +38,51 @@ def bench(job: BenchJob) -> int:
     found: Found
     match job.what:
         case Measured.decode:
-            from pipelines.bench_decode import bench_decode
+            from pipelines.bench.decode import bench_decode
 
             found = bench_decode(job)
         case Measured.memory:
-            from pipelines.bench_memory import bench_memory
+            from pipelines.bench.memory import bench_memory
 
             found = bench_memory(job)
         case Measured.speculative:
-            from pipelines.bench_speculative import bench_speculative
+            from pipelines.bench.speculative import bench_speculative
 
             found = bench_speculative(job)
         case Measured.ple:
-            from pipelines.bench_ple import bench_ple
+            from pipelines.bench.ple import bench_ple
 
             found = bench_ple(job)
         case Measured.store:
-            from pipelines.bench_store import bench_store
+            from pipelines.bench.store import bench_store
 
             found = bench_store(job)
         case Measured.tiers:
-            from pipelines.bench_tiers import bench_tiers
+            from pipelines.bench.tiers import bench_tiers
 
             found = bench_tiers(job)
         case Measured.linear:
-            from pipelines.bench_linear import bench_linear
+            from pipelines.bench.linear import bench_linear
 
             found = bench_linear(job)
         case Measured.read:
-            from pipelines.bench_media import bench_read
+            from pipelines.bench.media import bench_read
 
             found = bench_read(job)
         case Measured.resize:
-            from pipelines.bench_media import bench_resize
+            from pipelines.bench.media import bench_resize
 
             found = bench_resize(job)
         case Measured.ray:
-            from pipelines.bench_ray import bench_ray
+            from pipelines.bench.ray import bench_ray
 
             found = bench_ray(job)
         case Measured.ray_memory:
-            from pipelines.bench_ray import bench_ray_memory
+            from pipelines.bench.ray import bench_ray_memory
 
             found = bench_ray_memory(job)
         case Measured.ray_scale:
-            from pipelines.bench_ray import bench_ray_scale
+            from pipelines.bench.ray import bench_ray_scale
 
             found = bench_ray_scale(job)
     if job.json:

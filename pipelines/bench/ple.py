@@ -16,8 +16,8 @@ from gemma3n.matformer import NestedSize
 from gemma3n.placement import Ple
 from gemma3n.tables import beside, file_table, ple_table
 from gemma3n.text.ple import FileTable, PleTable
-from pipelines.bench_table import Bench
-from pipelines.bench_text import curve, read_ids
+from pipelines.bench.table import Bench
+from pipelines.bench.text import curve, read_ids
 from pipelines.nested import nested_size
 from pipelines.page_cache import evict
 from pipelines.ple_store import StoreTable, store_here

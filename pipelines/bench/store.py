@@ -11,8 +11,8 @@ from gemma3n.config import Config
 from gemma3n.generate import Generation
 from gemma3n.sampling import Sampling
 from gemma3n.tables import ple_table
-from pipelines.bench_speed import decode_speed
-from pipelines.bench_table import Bench
+from pipelines.bench.speed import decode_speed
+from pipelines.bench.table import Bench
 from pipelines.nested import nested_size
 from pipelines.ple_store import StoreTable, store_here, stored_table
 from pipelines.settings import BenchJob

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.bench_table import Bench
+from pipelines.bench.table import Bench
 from pipelines.settings import BenchJob
 from pipelines.step import expand_step, run_step
 from stages.audio import RATE

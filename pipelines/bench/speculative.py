@@ -18,8 +18,8 @@ from gemma3n.policy import SPECULATIVE, Policy
 from gemma3n.sampling import Sampling
 from gemma3n.slots import Slots
 from gemma3n.speculate import SpeculativeLane
-from pipelines.bench_speed import decode_speed
-from pipelines.bench_table import Bench
+from pipelines.bench.speed import decode_speed
+from pipelines.bench.table import Bench
 from pipelines.nested import check_policy, nested_size
 from pipelines.settings import BenchJob
 

@@ -20,7 +20,7 @@ from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize
 from gemma3n.memory import plan_memory
 from gemma3n.placement import Ple
-from pipelines.bench_table import Bench
+from pipelines.bench.table import Bench
 from pipelines.mistakes import refused_elsewhere
 from pipelines.nested import nested_size
 from pipelines.plan import check_context
@@ -59,7 +59,7 @@ def bench_decode(job: BenchJob) -> Bench:
         "prompt_tokens": job.prompt_tokens,
         "new_tokens": job.new_tokens,
     }
-    runs = [run_apart("pipelines.bench_decode", wanted) for _ in range(job.repeat)]
+    runs = [run_apart("pipelines.bench.decode", wanted) for _ in range(job.repeat)]
     title = (
         f"{job.model.path}, size {runs[0]['size']}: text, one row, {job.prompt_tokens} "
         f"prompt tokens and {job.new_tokens} new ones, {job.repeat} runs"

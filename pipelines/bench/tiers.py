@@ -21,8 +21,8 @@ from gemma3n.config import Config
 from gemma3n.matformer import NestedSize
 from gemma3n.memory import GB
 from gemma3n.placement import Ple
-from pipelines.bench_decode import run_apart
-from pipelines.bench_table import Bench
+from pipelines.bench.decode import run_apart
+from pipelines.bench.table import Bench
 from pipelines.cgroup import Group, limited
 from pipelines.nested import nested_size
 from pipelines.page_cache import evict
@@ -178,7 +178,7 @@ def _run(wanted: Mapping[str, Any], placed: Ple, group: Group | None) -> dict[st
         "ple": asdict(placed),
         "group": group and {"folder": str(group.folder), "peak_name": group.peak_name},
     }
-    return run_apart("pipelines.bench_tiers", {**wanted, **more})
+    return run_apart("pipelines.bench.tiers", {**wanted, **more})
 
 
 if __name__ == "__main__":

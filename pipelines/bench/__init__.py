@@ -1,0 +1,1 @@
+"""Speed and memory on this machine: one module a thing that is measured, `job` chooses."""

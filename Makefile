@@ -1,5 +1,5 @@
 # `make demo` and `make test` set everything up themselves, in .venv; a second run starts at once.
-.PHONY: setup fmt check test test-slow test-peers golden demo nano-data nano nano-quick
+.PHONY: setup fmt check test test-slow peers test-peers golden demo nano-data nano nano-quick
 
 bin := .venv/bin
 stamp := .venv/.installed
@@ -26,9 +26,12 @@ test: $(stamp)
 test-slow: $(stamp)
 	$(bin)/pytest -q -m slow
 
-# Exports, run by transformers and llama.cpp in an environment of their own. llama.cpp is built from
-# source (ten minutes on two cores); timm comes without torchvision, of which it needs nothing here.
+# transformers, llama.cpp and timm in an environment of their own, for `gemma3n bench peers=[...]`
+# and for the tests that run exports with them. llama.cpp is built from source (ten minutes on two
+# cores); timm comes without torchvision, of which it needs nothing here.
 peers := .venv-peers/bin
+peers: .venv-peers/.installed
+
 test-peers: .venv-peers/.installed
 	PYTHONPATH=. $(peers)/python -m pytest -q tests/export
 

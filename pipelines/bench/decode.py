@@ -135,15 +135,26 @@ def resident_bytes() -> dict[str, int]:
     return {name: int(found[name].split()[0]) * 1024 for name in _MEMORY}
 
 
-def run_apart(module: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """What a module's `measure` says, in a process of its own.
+def run_apart(
+    module: str,
+    wanted: Mapping[str, Any],
+    python: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """What a module says that it measured, in a process of its own.
+
+    Args:
+        module: to run, with `wanted` as its only word; it prints JSON.
+        wanted: what it is told.
+        python: interpreter, if not ours.
+        environment: of the process, if not ours.
 
     Raises:
         KilledError: the system killed that process.
         SettingsError: it failed.
     """
-    command = [sys.executable, "-m", module, json.dumps(wanted)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    command = [str(python or sys.executable), "-m", module, json.dumps(wanted)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     if done.returncode == -signal.SIGKILL:
         raise KilledError("a run of the bench was killed, as for want of memory. Ask for less.")
     if done.returncode:

@@ -33,10 +33,27 @@ def bench(job: BenchJob) -> int:
     for name in ("prompt_tokens", "new_tokens", "rows", "files", "repeat", "megabytes"):
         if (value := getattr(job, name)) < 1:
             raise SettingsError(f"{name}={value}; at least 1. Leave it out for the default.")
-    if not job.batches or min(job.batches) < 1:
-        raise SettingsError(f"batches={job.batches}; give at least one number, each at least 1.")
+    for name in ("batches", "prompts"):
+        if any(value < 1 for value in getattr(job, name)):
+            raise SettingsError(f"{name}={getattr(job, name)}; each is at least 1. Change it.")
     found: Found
     match job.what:
+        case Measured.decode if job.peers:
+            from pipelines.bench.text_contest import bench_decode_peers
+
+            found = bench_decode_peers(job)
+        case Measured.prefill:
+            from pipelines.bench.text_contest import bench_prefill
+
+            found = bench_prefill(job)
+        case Measured.encode:
+            from pipelines.bench.encode import bench_encode
+
+            found = bench_encode(job)
+        case Measured.profile:
+            from pipelines.bench.profile import bench_profile
+
+            found = bench_profile(job)
         case Measured.decode:
             from pipelines.bench.decode import bench_decode
 

@@ -21,12 +21,13 @@ from gemma3n.routes.blocks import Block
 from gemma3n.routes.int4 import Int4
 from gemma3n.routes.int8 import Int8
 from gemma3n.routes.packed import Packed
+from pipelines.bench.limit import read_limit
 from pipelines.bench.table import Bench
 from pipelines.settings import BenchJob
 
 _SHAPE = (8192, 2048)  # outputs, inputs: an FFN map of E2B
+_BATCHES = [1, 8, 32, 256]  # rows, unless others are asked for
 _PRODUCTS = 30  # of which the median is one run's figure
-_READ = 1 << 27  # float32 values that are read for the limit
 _MEGA = 1_000_000
 
 
@@ -44,23 +45,12 @@ class _Plain:
 def bench_linear(job: BenchJob) -> Bench:
     """Measure every route that this machine has."""
     contenders = {name: _weights(make, job.megabytes) for name, make in _routes().items()}
-    runs = [_run(contenders, job.batches) for _ in range(job.repeat)]
+    batches = job.batches or _BATCHES
+    runs = [_run(contenders, batches) for _ in range(job.repeat)]
     threads = torch.get_num_threads()
     title = f"linear maps {_SHAPE[1]} -> {_SHAPE[0]}, {threads} threads, {job.repeat} runs"
-    asked = {"batches": job.batches, "megabytes": job.megabytes, "threads": threads}
+    asked = {"batches": batches, "megabytes": job.megabytes, "threads": threads}
     return Bench(title, asked, runs)
-
-
-def read_limit() -> float:
-    """GB/s that all threads together read: the best of three ways of going through memory."""
-    first, second = torch.ones(_READ), torch.ones(_READ)
-    matrix, vector = first.view(-1, 2048), second[:2048]
-    ways: list[tuple[Callable[[], object], int]] = [
-        (lambda: torch.dot(first, second), first.nbytes + second.nbytes),
-        (lambda: torch.mv(matrix, vector), first.nbytes),
-        (first.sum, first.nbytes),
-    ]
-    return max(size / min(_seconds(way) for _ in range(5)) / 1e9 for way, size in ways)
 
 
 def _routes() -> dict[str, Callable[[Tensor], Block]]:

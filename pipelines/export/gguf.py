@@ -31,21 +31,31 @@ _KINDS = {
 }
 
 
-def write_gguf(checkpoint: Checkpoint, size: NestedSize, folder: Path, weights: Weights) -> None:
+def write_gguf(
+    checkpoint: Checkpoint,
+    size: NestedSize,
+    folder: Path,
+    weights: Weights,
+    vocabulary: bool = True,
+) -> Path:
     """Write `model-<type>.gguf`.
 
     Args:
-        checkpoint: to export from; with tokenizer.model.
+        checkpoint: to export from; with tokenizer.model, if there is to be a vocabulary.
         size: what to keep of it.
         folder: exists.
         weights: type of the matrices; vectors and AltUp's mixing are float32.
+        vocabulary: with the pieces; without, llama.cpp takes and gives token ids alone.
+
+    Returns:
+        The file.
 
     Raises:
         SettingsError: llama.cpp does not run such a decoder, or there is no tokenizer.model.
     """
     text = size.sliced(checkpoint.config.text)
     check_limits(text)
-    tokenizer = Tokenizer(checkpoint.folder, checkpoint.config)
+    tokenizer = Tokenizer(checkpoint.folder, checkpoint.config) if vocabulary else None
     kind, file_type = _KINDS[weights]
     path = folder / f"model-{kind.name}.gguf"
     writer = gguf.GGUFWriter(path, "gemma3n")
@@ -53,7 +63,10 @@ def write_gguf(checkpoint: Checkpoint, size: NestedSize, folder: Path, weights: 
         _add_config(writer, text)
         writer.add_file_type(file_type)
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-        add_vocabulary(writer, tokenizer, text)
+        if tokenizer is None:
+            writer.add_tokenizer_model("no_vocab")
+        else:
+            add_vocabulary(writer, tokenizer, text)
         streamed = tensors(checkpoint, size, text, kind)
         for tensor in streamed:
             writer.add_tensor_info(
@@ -67,6 +80,7 @@ def write_gguf(checkpoint: Checkpoint, size: NestedSize, folder: Path, weights: 
     finally:
         writer.close()
     logger.info("wrote %s: %d tensors, %.1f MB", path.name, len(streamed), _megabytes(path))
+    return path
 
 
 def _megabytes(path: Path) -> float:

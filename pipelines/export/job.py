@@ -70,7 +70,7 @@ def _check(job: ExportJob) -> None:
         )
 
 
-def _writer(job: ExportJob) -> Callable[[str, NestedSize, Path], None]:
+def _writer(job: ExportJob) -> Callable[[str, NestedSize, Path], object]:
     """What writes for the runtime; each brings what it needs itself, torch among it."""
     match job.to:
         case Runtime.hf:
@@ -102,7 +102,7 @@ def _need(package: str, extra: str, job: ExportJob) -> None:
         )
 
 
-def _of_checkpoint(write: Callable[..., None]) -> Callable[[str, NestedSize, Path], None]:
+def _of_checkpoint(write: Callable[..., object]) -> Callable[[str, NestedSize, Path], object]:
     from gemma3n.checkpoint import Checkpoint
 
     return lambda name, size, folder: write(Checkpoint(name), size, folder)

@@ -208,10 +208,21 @@ class MergeJob:
     output: str = setting(MISSING, "folder to write; must not exist, or be empty")
 
 
+class Peer(Enum):
+    """Other projects' engines that a bench compares ours with."""
+
+    transformers = "transformers"
+    llama_cpp = "llama_cpp"
+    timm = "timm"
+
+
 class Measured(Enum):
     """What a bench measures."""
 
     decode = "decode"
+    prefill = "prefill"
+    encode = "encode"
+    profile = "profile"
     memory = "memory"
     speculative = "speculative"
     ple = "ple"
@@ -231,7 +242,8 @@ class BenchJob:
 
     what: Measured = setting(
         Measured.decode,
-        "decode: a checkpoint's load and text; memory: of text, pictures and clips, "
+        "decode: a checkpoint's load and text; prefill: prompts alone; encode: its towers; "
+        "profile: where the time of a step goes; memory: of text, pictures and clips, "
         "against plan; speculative: what drafts gain; linear: "
         "products with weights of every format; ple: rows of its per-layer embeddings; "
         "store, tiers: text with these in Ray actors, on a cold disk, against in memory; "
@@ -245,12 +257,26 @@ class BenchJob:
     pack: Pack = setting(Pack["auto"], "whether they are packed copies; auto: where it helps")
     ple: PleSettings = field(default_factory=PleSettings)
     prompt_tokens: int = setting(16, "random tokens of the prompt")
+    prompts: list[int] = setting([512], "of prefill: tokens of a prompt, each measured")
     new_tokens: int = setting(64, "tokens to generate")
     policy: PolicySettings = field(default_factory=PolicySettings)
+    peers: list[Peer] = setting(
+        [], "of decode, prefill and encode: who does the same work in turns with ours"
+    )
+    tower: Part = setting(Part.audio, "of encode: audio or vision")
+    peers_env: str = setting(".venv-peers", "their environment, as `make peers` makes it")
+    peers_files: str = setting(
+        "outputs/bench", "folder that keeps what is written for them: GGUF files of llama_cpp"
+    )
+    precisions: list[Precision] = setting(
+        [Precision.bfloat16], "of ours beside peers, of prefill and of encode, a contender each"
+    )
     rows: int = setting(
         1, "rows of text at once, of speculative, ple (how they share a row cache) and tiers"
     )
-    batches: list[int] = setting([1, 8, 32, 256], "of linear: rows multiplied at once")
+    batches: list[int] = setting(
+        [], "rows at once, by default 1, 8 and 32 of decode with peers, and 256 of linear, too"
+    )
     megabytes: int = setting(
         600, "of linear: weights of each format, more than the processor's cache holds"
     )

@@ -1,14 +1,6 @@
-"""What exports are tried with: nano and media; a stand-in for torchvision, where it is missing."""
+"""What exports are tried with: nano and media."""
 
-import importlib.abc
-import importlib.machinery
-import importlib.util
-import sys
-import types
-from collections.abc import Sequence
-from enum import Enum
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,63 +13,12 @@ from torch import Tensor
 import gemma3n
 from gemma3n.chat import Mark
 from gemma3n.vision.pixels import image_pixels
+from pipelines.bench.peers.torchvision import stand_in
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
 
-class _Anything(type):
-    def __getattr__(cls, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return _Absent
-
-
-class _Absent(metaclass=_Anything):
-    """Any class, function or constant of torchvision: timm imports them and uses none here."""
-
-
-class _StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds every module under `torchvision`, with anything in it."""
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if name.partition(".")[0] != "torchvision":
-            return None
-        return importlib.machinery.ModuleSpec(name, self, is_package=True)
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        module = types.ModuleType(spec.name)
-        module.__path__ = []
-        vars(module)["__version__"] = "0.28.0"  # transformers asks for it
-        module.__getattr__ = _of_module  # type: ignore[method-assign]
-        return module
-
-    def exec_module(self, module: ModuleType) -> None:
-        pass
-
-
-class InterpolationMode(Enum):
-    """What transformers names of torchvision."""
-
-    NEAREST = "nearest"
-    NEAREST_EXACT = "nearest-exact"
-    BILINEAR = "bilinear"
-    BICUBIC = "bicubic"
-    BOX = "box"
-    HAMMING = "hamming"
-    LANCZOS = "lanczos"
-
-
-def _of_module(name: str) -> Any:
-    if name.startswith("__"):
-        raise AttributeError(name)
-    return InterpolationMode if name == "InterpolationMode" else _Absent
-
-
-# torchvision's wheels each want one build of torch; timm's models need nothing of it.
-if importlib.util.find_spec("timm") and not importlib.util.find_spec("torchvision"):
-    sys.meta_path.append(_StandIn())
+stand_in()
 
 
 @pytest.fixture(scope="session")

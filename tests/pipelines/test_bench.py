@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gemma3n.errors import SettingsError
-from pipelines.bench import linear, memory
+from pipelines.bench import limit, linear, memory
 from pipelines.bench.decode import KilledError, run_apart
 from pipelines.bench.text import read_ids
 from pipelines.cgroup import limited
@@ -34,7 +34,7 @@ def test_a_bench_of_linear_maps_has_every_route_at_every_number_of_rows(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(linear, "_SHAPE", (64, 64))
-    monkeypatch.setattr(linear, "_READ", 1 << 16)
+    monkeypatch.setattr(limit, "VALUES", 1 << 16)
     assert main(["bench", "what=linear", "batches=[1,3]", "megabytes=1", "json=true"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["asked"]["batches"] == [1, 3]
@@ -72,7 +72,7 @@ def test_a_bench_of_files_reads_all_of_them(
     [
         ("repeat=0", "repeat=0; at least 1."),
         ("files=0", "files=0; at least 1."),
-        ("batches=[0]", "batches=[0]; give at least one number, each at least 1."),
+        ("batches=[0]", "batches=[0]; each is at least 1."),
         ("new_tokens=0", "new_tokens=0; at least 1."),
         ("prompt_tokens=0", "prompt_tokens=0; at least 1."),
         ("prompt_tokens=2040", "prompt_tokens and new_tokens: 2104 tokens a row, but this"),

@@ -1,0 +1,1 @@
+"""Other projects' engines as contenders; run in their own interpreter, never imported by ours."""

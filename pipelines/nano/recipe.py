@@ -33,7 +33,14 @@ _WRONG, _SPLIT = 0.25, 0.1
 _JOINT_LOSS = LossSettings(answer=1.0, ctc=0.3, phones=0.05, contrastive=0.05, guide=0.2)
 _SIZES = JointSettings(full=0.6, small=0.4, random=0.3)
 _QUICK = 0.04  # share of the steps
-_STEPS = {"glance": 10_000, "pictures": 2250, "speech": 5500, "listen": 1500, "joint": 5000}
+_STEPS = {
+    "glance": 10_000,
+    "pictures": 2250,
+    "speech": 5500,
+    "listen": 1500,
+    "joint": 5000,
+    "captions": 2000,
+}
 _GLANCE_SIDE = 128  # pixels: a quarter of the time, for most of what a tower has to learn
 
 
@@ -118,6 +125,19 @@ def stages(data: Path, out: Path, share: float, init: Path | None = None) -> Ite
         joint=_SIZES,
         rate=RateSettings(peak=1.5e-3, warmup=100),
         validate_steps=1000,
+    )
+    # A decoder says in 5,000 steps of few pictures less than the tower saw. Now it is the tower
+    # that learns what this decoder understands, and nothing of what was heard is forgotten.
+    yield run(
+        "captions",
+        out / "joint" / CHECKPOINT,
+        trains=Trains.towers,
+        frozen=[Part.audio],
+        loss=LossSettings(answer=1.0, classify=0.5),
+        batch=BatchSettings(audio_seconds=0, images=16, texts=0),
+        joint=_SIZES,
+        rate=RateSettings(peak=1e-3, warmup=50),
+        validate_steps=500,
     )
 
 

@@ -10,7 +10,7 @@ from pipelines.nano.recipe import stages
 def test_each_stage_begins_where_the_one_before_ended_and_warms_up_in_time(share: float) -> None:
     runs = list(stages(Path("data"), Path("runs"), share))
     names = [Path(run.output).name for run in runs]
-    assert names == ["glance", "pictures", "speech", "listen", "joint"]
+    assert names == ["glance", "pictures", "speech", "listen", "joint", "captions"]
     assert [Path(run.init) for run in runs] == [
         Path("data/init"),
         *(Path(run.output) / "checkpoint" for run in runs[:-1]),
@@ -22,7 +22,7 @@ def test_each_stage_begins_where_the_one_before_ended_and_warms_up_in_time(share
 def test_weights_of_an_earlier_run_go_through_all_stages_once_more() -> None:
     first, *later = stages(Path("data"), Path("runs"), 0.2, Path("nano"))
     assert (first.init, first.steps) == ("nano", 2000)
-    assert [Path(run.init).parts[0] for run in later] == ["runs"] * 4
+    assert [Path(run.init).parts[0] for run in later] == ["runs"] * 5
 
 
 def test_training_asks_what_the_jobs_ask() -> None:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from gemma3n.errors import SettingsError
 from pipelines.attempts import Attempts, deadline
 from pipelines.boundary import Boundary
+from pipelines.escalation import decoder
 from pipelines.finished import not_yet
 from pipelines.path import build_stage, stage_class
 from pipelines.pool_notes import Notes
@@ -23,7 +24,7 @@ from pipelines.pools import Post
 from pipelines.settings import PlePlacement
 from pipelines.step import batches, expand_step, run_steps
 from stages.model import shared_model
-from stages.row import HEAVY, Row
+from stages.row import HEAVY, Row, Stage
 
 if TYPE_CHECKING:
     from gemma3n.text.ple import PleTable
@@ -53,9 +54,7 @@ class PoolWorker:
                 import torch
 
                 torch.set_num_threads(post.threads)
-            self.stages = {
-                name: build_stage(name, post.job, post.load, post.folder) for name in post.stages
-            }
+            self.stages = {name: _stage(name, post) for name in post.stages}
             self.table = _table(post)
         self.boundary = boundary_of(post)
         self.attempts = Attempts(post.attempts, self.limits.max_row_attempts)
@@ -236,6 +235,12 @@ def _starting(post: Post) -> Iterator[None]:
         file.write(b".")
     yield
     note.unlink(missing_ok=True)
+
+
+def _stage(name: str, post: Post) -> Stage:
+    if name == "decode" and post.decodes_in_part:
+        return decoder(post.job, post.load, post.pool)
+    return build_stage(name, post.job, post.load, post.folder)
 
 
 def _table(post: Post) -> "PleTable | None":

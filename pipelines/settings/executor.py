@@ -14,6 +14,9 @@ class ExecutorKind(Enum):
     ray = "ray"
 
 
+ESCALATE = "escalate"  # the pool of a second decoder
+
+
 @dataclass
 class PoolSettings:
     """Processes that run the same stages; what each of them takes is in Ray's own words."""
@@ -31,21 +34,50 @@ class PoolSettings:
 
 @dataclass
 class PoolsSettings:
-    """The pools of `executor=ray`. A stage that none names goes to that of the stage before it."""
+    """The pools of `executor=ray`. A stage that none names goes to that of the stage before it.
+
+    `escalate` is there once it may have processes. Then the pool of `decode` loads and runs the
+    small size of `policy=auto` alone, and what that is unsure of is decoded in `escalate`, at
+    `nested`. Stages after `decode` in its pool are done there too.
+    """
 
     read: PoolSettings = field(
         default_factory=lambda: PoolSettings(["read", "mel", "resize"], num_cpus=0.25, max=2)
     )
     encode: PoolSettings = field(default_factory=lambda: PoolSettings(["encode"], num_cpus=0.5))
     decode: PoolSettings = field(default_factory=lambda: PoolSettings(["fuse", "decode"]))
+    escalate: PoolSettings = field(default_factory=lambda: PoolSettings(max=0))
     write: PoolSettings = field(
         default_factory=lambda: PoolSettings(["write"], num_cpus=0.1, batch=64)
     )
     ple: PoolSettings = field(default_factory=lambda: PoolSettings(num_cpus=0.1))  # of ple=store
 
     def __post_init__(self) -> None:
+        _check_escalate(self.escalate)
         for one in fields(self):
-            _check(one.name, getattr(self, one.name))
+            if one.name != ESCALATE or self.escalate.max:
+                _check(one.name, getattr(self, one.name))
+
+
+def _check_escalate(pool: PoolSettings) -> None:
+    """Refuse what the pool of a second decoder cannot have.
+
+    Raises:
+        SettingsError: stages, or settings of a pool that is not there.
+    """
+    pre = f"executor.pools.{ESCALATE}"
+    if pool.stages:
+        raise SettingsError(
+            f"{pre}.stages={pool.stages}, but its stages are decode, and what follows decode in "
+            "the pool before it. Leave them out."
+        )
+    absent = PoolSettings(max=0)
+    given = [f.name for f in fields(pool) if getattr(pool, f.name) != getattr(absent, f.name)]
+    if given and pool.max == 0:
+        raise SettingsError(
+            f"{pre} has {' and '.join(given)}, but max=0: there is no such pool. Give {pre}.max, "
+            "1 or more, or leave the others out."
+        )
 
 
 def _check(name: str, pool: PoolSettings) -> None:

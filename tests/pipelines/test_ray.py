@@ -112,6 +112,33 @@ def test_the_rows_are_those_of_one_process(tmp_path: Path, run: Any) -> None:
     assert not (tmp_path / "ray/.ray").exists()
 
 
+def test_a_second_pool_of_decoders_answers_what_the_small_size_is_unsure_of(
+    tmp_path: Path, run: Any
+) -> None:
+    files = [str(file) for file in sorted(SAMPLES.rglob("*.wav"))[:16]]
+    words = ["transcribe", *files, *PLAIN, "policy=auto"]
+    assert run(*words, "-o", str(tmp_path / "one"), "policy.threshold=0").wait() == 0
+    logprobs = [
+        float(row["note"].partition("log-probability ")[2].partition(";")[0])
+        for row in results(tmp_path / "one")
+    ]
+    words.append(f"policy.threshold={sorted(logprobs)[5] + 0.001}")
+    spread = ["executor=ray", "executor.pools.decode.max=2", "executor.pools.escalate.max=1"]
+    assert run(*words, "-o", str(tmp_path / "alone")).wait() == 0
+    assert run(*words, "-o", str(tmp_path / "ray"), *spread).wait() == 0
+    alone, two = results(tmp_path / "alone"), results(tmp_path / "ray")
+    again = sum(row["size"] == "full" for row in alone)
+    assert 0 < again < len(files) == len(alone)
+    for one, other in zip(alone, two, strict=True):
+        for mine, its in zip(one["segments"], other["segments"], strict=True):
+            assert mine.pop("logprob") == pytest.approx(its.pop("logprob"), abs=1e-4)
+        assert one == other
+    pools = json.loads((tmp_path / "ray/summary.json").read_text())["pools"]
+    assert list(pools) == ["read", "encode", "decode", "escalate", "write"]
+    assert pools["decode"]["counts"]["decode"]["passed_on"] == again
+    assert pools["escalate"]["rows"] == len(files)
+
+
 def test_long_recordings_and_a_list_on_stdin_begun_in_one_process_are_finished_on_ray(
     tmp_path: Path, run: Any
 ) -> None:

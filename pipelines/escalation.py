@@ -9,7 +9,7 @@ from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize, resolve_size
 from gemma3n.policy import SINGLE
-from pipelines.settings import PathJob, PolicyKind, PoolSettings
+from pipelines.settings import PathJob, PolicyKind, PoolsSettings
 from pipelines.settings.executor import ESCALATE
 from stages.decode import Decode
 from stages.first_answer import FirstAnswer
@@ -62,7 +62,7 @@ def settled(job: PathJob, nested: NestedSize, config: Config) -> PathJob:
         return job
     if not nested.within(resolve_size(job.policy.small, config), config.text):
         return job
-    pools = replace(job.executor.pools, escalate=PoolSettings(max=0))
+    pools = replace(job.executor.pools, escalate=PoolsSettings().escalate)
     return replace(job, executor=replace(job.executor, pools=pools))
 
 

@@ -36,10 +36,26 @@ class Post:
         settings: PoolSettings = getattr(self.job.executor.pools, self.pool)
         return settings
 
+    def rows_a_call(self, items: int) -> int:
+        """Rows that a process takes at once, of a source of so many items.
+
+        Where a stage refills its slots that is several batches, but each process is to get some.
+        """
+        pool = self.settings
+        if self.reads or not any(stage_class(name).streams for name in self.stages):
+            return pool.batch
+        a_process = pool.batches if pool.max == 1 else items // (pool.batch * pool.max)
+        return pool.batch * max(1, min(pool.batches, a_process))
+
     @property
     def work(self) -> Path:
         """Where the pool's processes keep notes."""
         return self.folder / WORK / self.run / self.pool
+
+    @property
+    def reads(self) -> bool:
+        """Whether it makes rows of items."""
+        return self.stages[0] == "read"
 
     @property
     def computes(self) -> bool:

@@ -30,6 +30,16 @@ class PoolSettings:
     min: int = setting(1, "processes at the least")
     max: int = setting(1, "processes at the most; more come while rows wait")
     batch: int = setting(8, "rows a stage gets at once")
+    batches: int = setting(
+        1,
+        "where rows are decoded: batches that a process takes at once, so that rows that are done "
+        "make room for others; fewer where that would leave processes without any",
+    )
+
+
+def _no_escalate() -> PoolSettings:
+    # Most rows only pass by, so it takes more of them for as many to decode.
+    return PoolSettings(max=0, batches=8)
 
 
 @dataclass
@@ -45,8 +55,10 @@ class PoolsSettings:
         default_factory=lambda: PoolSettings(["read", "mel", "resize"], num_cpus=0.25, max=2)
     )
     encode: PoolSettings = field(default_factory=lambda: PoolSettings(["encode"], num_cpus=0.5))
-    decode: PoolSettings = field(default_factory=lambda: PoolSettings(["fuse", "decode"]))
-    escalate: PoolSettings = field(default_factory=lambda: PoolSettings(max=0))
+    decode: PoolSettings = field(
+        default_factory=lambda: PoolSettings(["fuse", "decode"], batches=4)
+    )
+    escalate: PoolSettings = field(default_factory=_no_escalate)
     write: PoolSettings = field(
         default_factory=lambda: PoolSettings(["write"], num_cpus=0.1, batch=64)
     )
@@ -71,7 +83,7 @@ def _check_escalate(pool: PoolSettings) -> None:
             f"{pre}.stages={pool.stages}, but its stages are decode, and what follows decode in "
             "the pool before it. Leave them out."
         )
-    absent = PoolSettings(max=0)
+    absent = _no_escalate()
     given = [f.name for f in fields(pool) if getattr(pool, f.name) != getattr(absent, f.name)]
     if given and pool.max == 0:
         raise SettingsError(
@@ -87,7 +99,7 @@ def _check(name: str, pool: PoolSettings) -> None:
         SettingsError: it has one, which is named as whoever wrote it knows it.
     """
     pre = f"executor.pools.{name}"
-    least = {"num_cpus": 0, "num_gpus": 0, "memory": 0, "min": 1, "batch": 1}
+    least = {"num_cpus": 0, "num_gpus": 0, "memory": 0, "min": 1, "batch": 1, "batches": 1}
     for setting_name, lowest in least.items():
         if (value := getattr(pool, setting_name)) < lowest:
             raise SettingsError(f"{pre}.{setting_name}={value}; at least {lowest}. Raise it.")

@@ -84,10 +84,11 @@ def test_two_pools_answer_what_one_process_does(job: PathJob, tmp_path: Path) ->
     doubted = [one for one in alone if "had log-probability" in (one["note"] or "")]
     sure = [one for one in alone if one["size"] == "small" and one["item"] != "4"]
     assert min(len(doubted), len(sure)) >= 2
+    rows_of = [together(list(notes(post.work))).stage_rows.get("decode") for post in pools]
+    assert rows_of == [None, None, len(alone), None]  # each once
     counts = together(list(notes(pools[1].work))).counts
-    assert counts == {
-        "decode": {"passed_on": len(doubted) + 4}
-    }  # and those with sizes of their own
+    own_size = 4
+    assert counts == {"decode": {"passed_on": len(doubted) + own_size}}
 
 
 def test_each_pool_loads_what_it_runs_and_no_more(job: PathJob, tmp_path: Path) -> None:
@@ -155,7 +156,7 @@ def test_a_second_pool_to_which_nothing_comes_is_refused(
             "executor.pools.escalate.stages=['write'], but its stages are decode, and what follows",
         ),
         (
-            PoolSettings(max=0, num_gpus=1, batch=32),
+            PoolSettings(max=0, num_gpus=1, batch=32, batches=8),
             "executor.pools.escalate has num_gpus and batch, but max=0: there is no such pool. "
             "Give executor.pools.escalate.max, 1 or more",
         ),

@@ -13,7 +13,7 @@ from gemma3n.draft_length import DraftLength
 from gemma3n.errors import InputError, SettingsError
 from gemma3n.lanes import Lane
 from gemma3n.matformer import NestedSize
-from gemma3n.policy import AUTO, SPECULATIVE, Policy
+from gemma3n.policy import AUTO, SPECULATIVE, Policy, is_unsure
 from gemma3n.sampling import Sampling
 from gemma3n.slots import Prompt, Slots
 from gemma3n.speculate import SpeculativeLane
@@ -178,9 +178,9 @@ class Generation:
             yield key, answer
 
     def _is_doubtful(self, size: NestedSize, prompt: Prompt, answer: Completion) -> bool:
-        if prompt.nested is not None or size == self.size or answer.logprob is None:
+        if prompt.nested is not None or size == self.size:
             return False
-        return answer.logprob < self.policy.threshold
+        return is_unsure(answer.logprob, self.policy.threshold)
 
     def _lane(self, size: NestedSize, group: int) -> Lane:
         if (size, group) not in self._lanes:

@@ -31,3 +31,14 @@ class Policy:
                 raise SettingsError(
                     f"{name}={getattr(self, name)!r}; accepted is {accepted}. Change it."
                 )
+
+
+def is_unsure(logprob: float | None, threshold: float | None) -> bool:
+    """Whether `auto` has an answer given again by the larger size.
+
+    Args:
+        logprob: mean natural-log probability of its tokens; None of no tokens, which leave nothing
+            to doubt.
+        threshold: below which it is; None doubts nothing.
+    """
+    return logprob is not None and threshold is not None and logprob < threshold

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gemma3n.policy import is_unsure
 from pipelines.intervals import F64, Difference, Metric, Part, Rows, Score
 
 FEWEST = 20  # labelled rows, ten a half
@@ -123,11 +124,6 @@ def calibrate(
         judged=_judged(judging, metric, chosen.threshold),
         curve=_thinned(curve(judging, metric)),
     )
-
-
-def is_unsure(logprob: float | None, threshold: float | None) -> bool:
-    """Whether `policy=auto` answers a segment again; one of no tokens has nothing to doubt."""
-    return logprob is not None and threshold is not None and logprob < threshold
 
 
 def curve(choices: Sequence[Choice], metric: Metric) -> list[Point]:

@@ -1,7 +1,7 @@
 """The path in one process, on one device: threads read ahead of the model."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from itertools import chain
@@ -15,7 +15,7 @@ from pipelines.path import MODEL_STAGES, build_stage
 from pipelines.progress import Summary, follow, live_line
 from pipelines.read_ahead import read_ahead
 from pipelines.settings import ExecutorSettings, PathJob
-from pipelines.step import StageTimes, batches, expand_step, run_steps, stream_step
+from pipelines.step import expand_step, run_steps, through
 from stages.model import Load, shared_model
 from stages.row import Row, Stage
 from stages.source import SourceSettings, list_items
@@ -77,7 +77,7 @@ class InProcess:
                 chain([first], items), read, self.settings.readers, ahead, summary.waited
             )
             with closing(rows):
-                for done in _through(job.path[apart:], stages, rows, batch, times):
+                for done in through(stages, job.path[apart:], rows, batch, times):
                     summary.count(done)
                     summary.earlier = finished.items
                     tell(done)
@@ -91,21 +91,6 @@ def _tell_parts(model: "Gemma3n", summary: Summary) -> None:
 def _end(stage: Stage, name: str, summary: Summary) -> None:
     stage.close()
     summary.add_counts(name, stage.counts())
-
-
-def _through(
-    path: list[str], stages: Mapping[str, Stage], rows: Iterable[Row], batch: int, times: StageTimes
-) -> Iterator[list[Row]]:
-    """Send rows along a path, so many at a time; what a stage that `streams` has done goes on."""
-    streaming = next((n for n, name in enumerate(path) if stages[name].streams), None)
-    before = path[:streaming]
-    ready = (run_steps(stages, before, some, times) for some in batches(rows, batch))
-    if streaming is None:
-        yield from ready
-        return
-    name = path[streaming]
-    done = stream_step(stages[name], name, chain.from_iterable(ready), batch, times)
-    yield from _through(path[streaming + 1 :], stages, done, batch, times)
 
 
 def _load_model(job: PathJob, load: Load, first: Row) -> "Gemma3n | None":

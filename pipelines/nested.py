@@ -1,9 +1,13 @@
-"""`nested=` settings -> the nested size of a checkpoint. No torch."""
+"""`nested=` and `policy=` settings -> nested sizes of a checkpoint. No torch."""
+
+from dataclasses import replace
 
 from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from gemma3n.matformer import FULL_SIZE, NestedSize, resolve_size
+from gemma3n.named import checkpoint_folder
 from pipelines.settings import NestedSettings, PolicyKind, PolicySettings
+from stages.model import Load
 
 
 def nested_size(settings: NestedSettings, config: Config) -> NestedSize:
@@ -37,6 +41,16 @@ def check_policy(settings: PolicySettings, nested: NestedSize, config: Config) -
             f"policy.small={settings.small} is not inside nested={nested.label}. Name a size that "
             "is, or load a larger one."
         )
+
+
+def small_load(settings: PolicySettings, load: Load) -> Load:
+    """The same of the checkpoint, but at the policy's small size alone.
+
+    Raises:
+        SettingsError: there is no such size.
+    """
+    small = resolve_size(settings.small, Config.from_folder(checkpoint_folder(load.folder)))
+    return replace(load, nested=small, budget_gb=None)
 
 
 def _check(settings: NestedSettings) -> None:

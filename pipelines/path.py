@@ -10,9 +10,8 @@ from typing import Any
 from gemma3n.chat import Mark, parse_template
 from gemma3n.config import Config
 from gemma3n.errors import InputError, SettingsError
-from gemma3n.matformer import resolve_size
-from gemma3n.named import checkpoint_folder
 from pipelines.keys import nearest
+from pipelines.nested import small_load
 from pipelines.settings import PathJob, PolicyKind
 from stages.fuse import FuseSettings
 from stages.languages import language_name
@@ -109,8 +108,8 @@ def _draft_load(job: PathJob, load: Load) -> Load | None:
     precision = job.policy.draft_precision
     if job.policy.kind is not PolicyKind.speculative or precision is None:
         return None
-    small = resolve_size(job.policy.small, Config.from_folder(checkpoint_folder(load.folder)))
-    return replace(load, nested=small, budget_gb=None, parts=("text",), precision=precision.value)
+    small = small_load(job.policy, load)
+    return replace(small, parts=("text",), precision=precision.value)
 
 
 def check_path(job: PathJob) -> None:

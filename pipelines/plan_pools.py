@@ -13,8 +13,11 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from gemma3n.config import Config
+from gemma3n.matformer import resolve_size
 from gemma3n.memory import Item, plan_memory
 from gemma3n.readable import bytes_text
+from pipelines.escalation import ESCALATE, check_escalation, is_escalated, settled
 from pipelines.pools import check_pools
 from pipelines.ray_address import joined
 from pipelines.settings import PathJob, PlanJob, PlePlacement, PoolSettings
@@ -33,6 +36,7 @@ class PoolPlan:
     pool: str
     stages: tuple[str, ...]
     settings: PoolSettings
+    size: str  # nested, that it runs
     items: tuple[Item, ...]  # what each process holds
 
     def bytes(self, tier: str) -> int:
@@ -71,12 +75,24 @@ def plan_pools(job: PlanJob, size: str, precision: str, context: int) -> list[Po
         context: tokens a row may reach.
 
     Raises:
-        SettingsError: no such size, or stages of a pool are no neighbours.
+        SettingsError: no such size, stages of a pool are no neighbours, or see
+            `check_escalation`.
     """
     towers = [part for part in _TOWERS if part in job.parts]
     path = ["read"] + [{"audio": "mel", "vision": "resize"}[part.value] for part in towers]
     path += ["encode"] * bool(towers) + ["fuse", "decode"] * (Part.text in job.parts) + ["write"]
-    asked = PathJob(job="plan", path=path, model=job.model, ple=job.ple, executor=job.executor)
+    asked = PathJob(
+        job="plan",
+        path=path,
+        model=job.model,
+        policy=job.policy,
+        ple=job.ple,
+        executor=job.executor,
+    )
+    check_escalation(asked)
+    config = Config.from_folder(job.model.folder)
+    asked = settled(asked, resolve_size(size, config), config)
+    others = job.policy.small if is_escalated(asked) else size
     pools, is_store = job.executor.pools, job.ple.placement is PlePlacement.store
     ple = replace(job.ple.load, bits=job.ple.bits)  # those of a store are on its disks
     plans = []
@@ -84,16 +100,16 @@ def plan_pools(job: PlanJob, size: str, precision: str, context: int) -> list[Po
         parts = [part.value for part in towers] if "encode" in stages else []
         parts += ["text"] if {"fuse", "decode"} & set(stages) else []
         settings: PoolSettings = getattr(pools, name)
+        own = size if name == ESCALATE else others
         items: list[Item] = []
         if parts:
             batch = settings.batch if "decode" in stages else 0
-            planned = plan_memory(
-                job.model.path, size, parts, precision, ple, context, batch, bool(job.pack.value)
-            )
+            pack = bool(job.pack.value)
+            planned = plan_memory(job.model.path, own, parts, precision, ple, context, batch, pack)
             items = planned.items
         if is_store:
             items = [item for item in items if item.tier != "disk"]
-        plans.append(PoolPlan(name, tuple(stages), settings, tuple(items)))
+        plans.append(PoolPlan(name, tuple(stages), settings, own, tuple(items)))
     if is_store and Part.text in job.parts:
         # Whatever size decodes, a store has the whole table: jobs of all sizes share it.
         whole = plan_memory(job.model.path, "full", ["text"], precision, ple, context, 0)
@@ -104,7 +120,7 @@ def plan_pools(job: PlanJob, size: str, precision: str, context: int) -> list[Po
             if item.tier == "disk"
         ]
         settings = replace(pools.ple, min=shards, max=shards)
-        plans.append(PoolPlan("ple", ("PLE store",), settings, tuple(items)))
+        plans.append(PoolPlan("ple", ("PLE store",), settings, "full", tuple(items)))
     return plans
 
 
@@ -138,6 +154,7 @@ def pools_document(plans: list[PoolPlan]) -> list[dict[str, Any]]:
         {
             "pool": plan.pool,
             "stages": list(plan.stages),
+            "size": plan.size,
             "processes": [plan.settings.min, plan.settings.max],
             "takes": takes(plan.settings),
             "bytes": {tier: plan.bytes(tier) for tier in ("device", "host", "disk")},
@@ -175,6 +192,8 @@ def pools_table(size: str, plans: list[PoolPlan]) -> Table:
         asked = " ".join(f"{name}={amount}" for name, amount in takes(plan.settings).items())
         model = plan.bytes("device") + plan.bytes("host")
         head = f"{plan.pool}: {' '.join(plan.stages)}"
+        if "decode" in plan.stages and plan.size != size:
+            head += f", size {plan.size}"
         table.add_row(head, count, asked, _or_none(model), _or_none(plan.bytes("disk")))
         for item in plan.items:
             on_disk = item.tier == "disk"

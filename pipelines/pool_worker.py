@@ -16,14 +16,15 @@ import pyarrow as pa
 from gemma3n.errors import SettingsError
 from pipelines.attempts import Attempts, deadline
 from pipelines.boundary import Boundary
+from pipelines.escalation import ESCALATE, decoder
 from pipelines.finished import not_yet
 from pipelines.path import build_stage, stage_class
 from pipelines.pool_notes import Notes
 from pipelines.pools import Post
 from pipelines.settings import PlePlacement
-from pipelines.step import batches, expand_step, run_steps
+from pipelines.step import batches, expand_step, run_steps, through
 from stages.model import shared_model
-from stages.row import HEAVY, Row
+from stages.row import HEAVY, Row, Stage
 
 if TYPE_CHECKING:
     from gemma3n.text.ple import PleTable
@@ -47,15 +48,12 @@ class PoolWorker:
             # Ray would let it see GPUs that it did not ask for.
             post = replace(post, load=replace(post.load, device="cpu"))
         self.post, self.limits = post, post.job.executor
-        self.reads = post.stages[0] == "read"
         with _starting(post):
             if post.computes:
                 import torch
 
                 torch.set_num_threads(post.threads)
-            self.stages = {
-                name: build_stage(name, post.job, post.load, post.folder) for name in post.stages
-            }
+            self.stages = {name: _stage(name, post) for name in post.stages}
             self.table = _table(post)
         self.boundary = boundary_of(post)
         self.attempts = Attempts(post.attempts, self.limits.max_row_attempts)
@@ -123,7 +121,7 @@ class PoolWorker:
             f"{self.limits.row_timeout_s:g} s. Look at the file, give the machine more memory, or "
             "raise executor.row_timeout_s.",
         }
-        if not self.reads:
+        if not self.post.reads:
             yield self._through(self.post.stages, [failed])
             return
         failed["segment"] = left = self.attempts.left(row["item"])
@@ -149,8 +147,11 @@ class PoolWorker:
             yield done
 
     def _run(self, rows: list[Row]) -> Iterator[list[Row]]:
-        if not self.reads:
-            yield self._through(self.post.stages, rows)
+        if not self.post.reads:
+            # In order, so that tables are the same however rows overtook each other.
+            names, batch = self.post.stages, self.post.settings.batch
+            times = self.worked.stage_seconds
+            yield from through(self.stages, names, rows, batch, times, in_order=True)
             return
         segments = (not_yet(self._segments(row), _done(row)) for row in rows)
         for some in self._grouped(chain.from_iterable(segments)):
@@ -191,6 +192,9 @@ class PoolWorker:
             traffic = self.table.traffic
             self.worked.ple_rows, self.worked.ple_moved = traffic.rows, traffic.moved
             self.worked.ple_bytes, self.worked.ple_seconds = traffic.bytes, traffic.wait_seconds
+        if self.post.decodes_in_part and self.post.pool != ESCALATE:
+            # A row comes out of `decode` once, and the second pool counts it.
+            self.worked.stage_seconds.rows.pop("decode", None)
         counts = {name: dict(stage.counts()) for name, stage in self.stages.items()}
         self.worked.counts = {name: one for name, one in counts.items() if one}
         self.notes.tell(self._doing, is_over)
@@ -236,6 +240,12 @@ def _starting(post: Post) -> Iterator[None]:
         file.write(b".")
     yield
     note.unlink(missing_ok=True)
+
+
+def _stage(name: str, post: Post) -> Stage:
+    if name == "decode" and post.decodes_in_part:
+        return decoder(post.job, post.load, post.pool)
+    return build_stage(name, post.job, post.load, post.folder)
 
 
 def _table(post: Post) -> "PleTable | None":

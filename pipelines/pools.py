@@ -5,8 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from gemma3n.config import Config
 from gemma3n.errors import SettingsError
+from gemma3n.named import checkpoint_folder
 from pipelines.boundary import check_columns
+from pipelines.escalation import ESCALATE, check_escalation, is_escalated, settled, with_escalation
+from pipelines.nested import small_load
 from pipelines.path import MODEL_STAGES, settings_of, stage_class
 from pipelines.settings import PathJob, PoolSettings
 from stages.model import Load
@@ -32,15 +36,36 @@ class Post:
         settings: PoolSettings = getattr(self.job.executor.pools, self.pool)
         return settings
 
+    def rows_a_call(self, items: int) -> int:
+        """Rows that a process takes at once, of a source of so many items.
+
+        Where a stage refills its slots that is several batches, but each process is to get some.
+        """
+        pool = self.settings
+        if self.reads or not any(stage_class(name).streams for name in self.stages):
+            return pool.batch
+        a_process = pool.batches if pool.max == 1 else items // (pool.batch * pool.max)
+        return pool.batch * max(1, min(pool.batches, a_process))
+
     @property
     def work(self) -> Path:
         """Where the pool's processes keep notes."""
         return self.folder / WORK / self.run / self.pool
 
     @property
+    def reads(self) -> bool:
+        """Whether it makes rows of items."""
+        return self.stages[0] == "read"
+
+    @property
     def computes(self) -> bool:
         """Whether its stages use the model."""
         return not {*MODEL_STAGES}.isdisjoint(self.stages)
+
+    @property
+    def decodes_in_part(self) -> bool:
+        """Whether what it decodes is one half of `policy=auto`; see `pipelines.escalation`."""
+        return "decode" in self.stages and is_escalated(self.job)
 
     @property
     def attempts(self) -> Path:
@@ -55,8 +80,14 @@ def posts(job: PathJob, load: Load, folder: Path) -> Iterator[Post]:
         SettingsError: see `check_pools`.
     """
     run = uuid.uuid4().hex[:8]
+    others = load
+    if is_escalated(job):
+        job = settled(job, load.nested, Config.from_folder(checkpoint_folder(load.folder)))
+    if is_escalated(job):
+        others = small_load(job.policy, load)  # only who decodes again needs more
     for pool, stages in check_pools(job):
-        yield Post(pool, tuple(stages), job, load, folder, run)
+        own = load if pool == ESCALATE else others
+        yield Post(pool, tuple(stages), job, own, folder, run)
 
 
 def check_pools(job: PathJob) -> list[tuple[str, list[str]]]:
@@ -64,8 +95,10 @@ def check_pools(job: PathJob) -> list[tuple[str, list[str]]]:
 
     Raises:
         SettingsError: stages of a pool are no neighbours on the path, one is in two pools, there
-            is none of that name, or one adds columns whose types it does not say.
+            is none of that name, or one adds columns whose types it does not say; or see
+            `check_escalation`.
     """
+    check_escalation(job)
     names = [one.name for one in fields(job.executor.pools)]
     pool_of: dict[str, str] = {}
     for name in names:
@@ -92,4 +125,4 @@ def check_pools(job: PathJob) -> list[tuple[str, list[str]]]:
         )
     for kind in map(stage_class, job.path):
         check_columns(kind, settings_of(job, kind))
-    return groups
+    return with_escalation(groups) if is_escalated(job) else groups

@@ -98,7 +98,7 @@ class RayData:
             with signals_noticed() as check, _plainly(), watching(pools, summary) as watch:
                 held = _held_by_others(job)
                 opened.enter_context(_stored(job, load))
-                results = _dataset(listed, number, pools, held)
+                results = _dataset(listed, number, count, pools, held)
                 came = _go(results, boundary_of(pools[0]), summary, tell, check)
                 del results  # with it go the processes
                 watch.wait_closed()
@@ -153,7 +153,9 @@ def _noted(path: Path, task: int) -> Iterator[pa.Table]:
         yield pa.Table.from_batches([reader.get_batch(task)])
 
 
-def _dataset(listed: Path, tasks: int, pools: list[Post], held: Mapping[str, float]) -> "Dataset":
+def _dataset(
+    listed: Path, tasks: int, items: int, pools: list[Post], held: Mapping[str, float]
+) -> "Dataset":
     """The whole path, lazily: nothing runs before its rows are asked for."""
     from ray.data import ActorPoolStrategy, DataContext, ExecutionResources, read_datasource
 
@@ -182,7 +184,7 @@ def _dataset(listed: Path, tasks: int, pools: list[Post], held: Mapping[str, flo
         data = data.map_batches(
             PoolWorker,
             fn_constructor_args=(post,),
-            batch_size=pool.batch,
+            batch_size=post.rows_a_call(items),
             batch_format="pyarrow",
             zero_copy_batch=True,
             compute=ActorPoolStrategy(min_size=pool.min, max_size=pool.max),

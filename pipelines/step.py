@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from threading import Lock
 from typing import TypeVar
 
@@ -60,6 +60,35 @@ def batches(rows: Iterable[T], size: int) -> Iterator[list[T]]:
     rows = iter(rows)
     while batch := list(islice(rows, size)):
         yield batch
+
+
+def through(
+    stages: Mapping[str, Stage],
+    names: Sequence[str],
+    rows: Iterable[Row],
+    batch: int,
+    times: StageTimes,
+    in_order: bool = False,
+) -> Iterator[list[Row]]:
+    """Send rows through stages, so many at a time; what one that `streams` has done goes on.
+
+    Args:
+        stages: by name.
+        names: of those, in order.
+        rows: any mix of good and failed rows; taken as there is room for them.
+        batch: rows that a stage gets, or works on, at once.
+        times: to add to.
+        in_order: whether rows leave in the order in which they came.
+    """
+    streaming = next((n for n, name in enumerate(names) if stages[name].streams), None)
+    before = names[:streaming]
+    ready = (run_steps(stages, before, some, times) for some in batches(rows, batch))
+    if streaming is None:
+        yield from ready
+        return
+    name, step = names[streaming], _stream_in_order if in_order else stream_step
+    done = step(stages[name], name, chain.from_iterable(ready), batch, times)
+    yield from through(stages, names[streaming + 1 :], done, batch, times, in_order)
 
 
 def run_steps(
@@ -142,6 +171,27 @@ def stream_step(
         row, error = done
         times.count({name: 1})
         yield row if error is None else _failed(row, name, error)
+
+
+def _stream_in_order(
+    stage: Stage, name: str, rows: Iterable[Row], batch: int, times: StageTimes
+) -> Iterator[Row]:
+    """What `stream_step` yields, in order: a row that is done waits for those before it."""
+    came: deque[tuple[str, int]] = deque()
+    waiting: dict[tuple[str, int], list[Row]] = {}
+
+    def noted() -> Iterator[Row]:
+        for row in rows:
+            came.append((row["item"], row["segment"]))
+            yield row
+
+    for done in stream_step(stage, name, noted(), batch, times):
+        waiting.setdefault((done["item"], done["segment"]), []).append(done)
+        while came and came[0] in waiting:
+            some = waiting[key := came.popleft()]
+            yield some.pop(0)
+            if not some:
+                del waiting[key]
 
 
 def _is_over(row: Row) -> bool:

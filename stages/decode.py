@@ -119,11 +119,12 @@ class Decode(Stage):
 
     def _answered(self, row: Row, answer: "Completion") -> Row:
         count = len(answer.token_ids)
+        doubted = row.pop("doubted", answer.doubted)
         notes = [row.get("note")]
         if answer.finish == "length":
             notes.append(f"cut at {count} tokens")
-        if answer.doubted is not None:
-            notes.append(f"{self.policy.small} had log-probability {answer.doubted:.2f}")
+        if doubted is not None:
+            notes.append(f"{self.policy.small} had log-probability {doubted:.2f}")
         row["text"] = answer.text
         row["new_tokens"] = count
         row["logprob"] = answer.logprob

@@ -65,6 +65,8 @@ class Row(TypedDict, total=False):
     image_tokens: list["Tensor"]  # each [256, hidden], soft tokens of one image
     token_ids: list[int]  # the prompt, placeholders included
     embeddings: "Tensor"  # [seq, hidden], fused embeddings of `token_ids`
+    # Between two pools of decoders only: of an answer by the small size that was given up.
+    doubted: float  # its mean natural-log probability
     # The result.
     text: str
     new_tokens: int

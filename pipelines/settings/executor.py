@@ -14,6 +14,9 @@ class ExecutorKind(Enum):
     ray = "ray"
 
 
+ESCALATE = "escalate"  # the pool of a second decoder
+
+
 @dataclass
 class PoolSettings:
     """Processes that run the same stages; what each of them takes is in Ray's own words."""
@@ -27,25 +30,66 @@ class PoolSettings:
     min: int = setting(1, "processes at the least")
     max: int = setting(1, "processes at the most; more come while rows wait")
     batch: int = setting(8, "rows a stage gets at once")
+    batches: int = setting(
+        1,
+        "where rows are decoded: batches that a process takes at once, so that rows that are done "
+        "make room for others; fewer where that would leave processes without any",
+    )
+
+
+def _no_escalate() -> PoolSettings:
+    # Most rows only pass by, so it takes more of them for as many to decode.
+    return PoolSettings(max=0, batches=8)
 
 
 @dataclass
 class PoolsSettings:
-    """The pools of `executor=ray`. A stage that none names goes to that of the stage before it."""
+    """The pools of `executor=ray`. A stage that none names goes to that of the stage before it.
+
+    `escalate` is there once it may have processes. Then the pool of `decode` loads and runs the
+    small size of `policy=auto` alone, and what that is unsure of is decoded in `escalate`, at
+    `nested`. Stages after `decode` in its pool are done there too.
+    """
 
     read: PoolSettings = field(
         default_factory=lambda: PoolSettings(["read", "mel", "resize"], num_cpus=0.25, max=2)
     )
     encode: PoolSettings = field(default_factory=lambda: PoolSettings(["encode"], num_cpus=0.5))
-    decode: PoolSettings = field(default_factory=lambda: PoolSettings(["fuse", "decode"]))
+    decode: PoolSettings = field(
+        default_factory=lambda: PoolSettings(["fuse", "decode"], batches=4)
+    )
+    escalate: PoolSettings = field(default_factory=_no_escalate)
     write: PoolSettings = field(
         default_factory=lambda: PoolSettings(["write"], num_cpus=0.1, batch=64)
     )
     ple: PoolSettings = field(default_factory=lambda: PoolSettings(num_cpus=0.1))  # of ple=store
 
     def __post_init__(self) -> None:
+        _check_escalate(self.escalate)
         for one in fields(self):
-            _check(one.name, getattr(self, one.name))
+            if one.name != ESCALATE or self.escalate.max:
+                _check(one.name, getattr(self, one.name))
+
+
+def _check_escalate(pool: PoolSettings) -> None:
+    """Refuse what the pool of a second decoder cannot have.
+
+    Raises:
+        SettingsError: stages, or settings of a pool that is not there.
+    """
+    pre = f"executor.pools.{ESCALATE}"
+    if pool.stages:
+        raise SettingsError(
+            f"{pre}.stages={pool.stages}, but its stages are decode, and what follows decode in "
+            "the pool before it. Leave them out."
+        )
+    absent = _no_escalate()
+    given = [f.name for f in fields(pool) if getattr(pool, f.name) != getattr(absent, f.name)]
+    if given and pool.max == 0:
+        raise SettingsError(
+            f"{pre} has {' and '.join(given)}, but max=0: there is no such pool. Give {pre}.max, "
+            "1 or more, or leave the others out."
+        )
 
 
 def _check(name: str, pool: PoolSettings) -> None:
@@ -55,7 +99,7 @@ def _check(name: str, pool: PoolSettings) -> None:
         SettingsError: it has one, which is named as whoever wrote it knows it.
     """
     pre = f"executor.pools.{name}"
-    least = {"num_cpus": 0, "num_gpus": 0, "memory": 0, "min": 1, "batch": 1}
+    least = {"num_cpus": 0, "num_gpus": 0, "memory": 0, "min": 1, "batch": 1, "batches": 1}
     for setting_name, lowest in least.items():
         if (value := getattr(pool, setting_name)) < lowest:
             raise SettingsError(f"{pre}.{setting_name}={value}; at least {lowest}. Raise it.")

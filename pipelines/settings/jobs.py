@@ -161,6 +161,7 @@ class PlanJob:
         Precision.auto, "number format of weights and KV cache; auto counts as bfloat16"
     )
     pack: Pack = setting(Pack["auto"], "whether weights are packed copies; auto counts as false")
+    policy: PolicySettings = field(default_factory=PolicySettings)
     ple: PleSettings = field(default_factory=PleSettings)
     context: int | None = setting(
         None, "tokens a row may reach, prompt and answer; by default 4096, or all there are"

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pipelines.calibrate import Answer, Choice, calibrate, curve, is_unsure
+from gemma3n.policy import is_unsure
+from pipelines.calibrate import Answer, Choice, calibrate, curve
 from pipelines.intervals import Metric, Part
 
 WER = Metric("WER %", lower_is_better=True)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gemma3n.choices import Precision
 from gemma3n.errors import SettingsError
 from pipelines import catalogue, compose
+from pipelines.escalation import ESCALATE
 from pipelines.pools import posts
 from pipelines.settings import PathJob, SliceJob
 from stages.model import Load
@@ -191,10 +192,12 @@ def test_a_group_takes_a_yaml_by_name_and_single_settings_win() -> None:
 
 @pytest.mark.parametrize("name", catalogue.group_choices("executor"))
 def test_every_executor_composes_to_pools_of_the_whole_path(name: str, tmp_path: Path) -> None:
-    job = settings_of("model=m", f"executor={name}")
+    job = settings_of("model=nano", "policy=auto", f"executor={name}")
     assert job.executor.kind.name == "ray"
-    pools = list(posts(job, Load(folder="m"), tmp_path))
-    assert [stage for pool in pools for stage in pool.stages] == job.path
+    pools = list(posts(job, Load(folder="nano"), tmp_path))
+    stages = [stage for pool in pools if pool.pool != ESCALATE for stage in pool.stages]
+    assert stages == job.path
+    assert (pools[-2].pool == ESCALATE) == (name == "ray_escalate")
     assert all(pool.settings.num_cpus > 0 for pool in pools)
 
 

@@ -14,7 +14,7 @@ import soundfile
 
 from gemma3n.choices import Device, Precision
 from gemma3n.errors import SettingsError
-from pipelines import calibrate
+from gemma3n.policy import is_unsure
 from pipelines.assemble import TABLE
 from pipelines.evaluate import evaluate
 from pipelines.exit_code import DONE, INTERRUPTED, ROWS_FAILED
@@ -329,7 +329,7 @@ def test_a_calibration_foresees_what_policy_auto_does(
     assert evaluate(job) == DONE
     again = 0
     for row in read_rows(tmp_path / "auto"):
-        is_again = calibrate.is_unsure(small[row["item"]]["logprob"], threshold)
+        is_again = is_unsure(small[row["item"]]["logprob"], threshold)
         again += is_again
         assert row["text"] == (full if is_again else small)[row["item"]]["text"]
     assert 0 < again < len(rows)

@@ -98,7 +98,9 @@ def test_help_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> 
 def test_help_shows_once_what_all_pools_have() -> None:
     text = " ".join(help_of("transcribe").split())
     assert "executor.pools.*.num_gpus=0.0 GPUs of each" in text
-    assert "at least 1 (read 0.25, encode 0.5, decode 1.0, write 0.1, ple 0.1)" in text
+    assert (
+        "at least 1 (read 0.25, encode 0.5, decode 1.0, escalate 1.0, write 0.1, ple 0.1)" in text
+    )
     assert "executor.pools.read" not in text
 
 

@@ -67,6 +67,29 @@ def test_parts_that_are_not_asked_for_have_no_stages(capsys: pytest.CaptureFixtu
     ]
 
 
+def test_decoders_of_two_sizes_are_pools_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["policy=auto", "executor.pools.escalate.max=2", "executor.pools.escalate.batch=3"]
+    found = planned(capsys, *words, "context=64")["pools"]
+    pools = {one["pool"]: one for one in found["full"]}
+    assert list(pools) == ["read", "encode", "decode", "escalate", "write"]
+    assert pools["escalate"]["stages"] == ["decode"]
+    for pool, size, batch in (("decode", "small", 8), ("escalate", "full", 3)):
+        plan = plan_memory("nano", size, ["text"], "float32", context=64, batch=batch)
+        assert pools[pool]["size"] == size
+        assert pools[pool]["bytes"]["device"] == plan.tier("device")
+        assert pools[pool]["bytes"]["disk"] == plan.tier("disk")
+    assert [one["pool"] for one in found["small"]] == ["read", "encode", "decode", "write"]
+    assert main(["plan", "executor=ray", *words]) == 0
+    assert "decode: fuse decode, size small" in capsys.readouterr().out
+
+
+def test_a_second_pool_of_decoders_is_refused_where_none_is_needed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["plan", "executor=ray", "executor.pools.escalate.max=2"]) == 2
+    assert "Set policy=auto, or leave the pool out." in capsys.readouterr().err
+
+
 def test_shards_of_a_store_hold_the_whole_table_whatever_size_decodes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -125,6 +126,73 @@ def test_a_row_that_ends_its_process_fails_alone_and_in_the_end(start: Any) -> N
     assert done[1]["error"]["stage"] == "mel"
     assert "its process ended 3 times while it was in mel" in done[1]["error"]["message"]
     assert [row.get("text") for row in go(start(mel=Works(passes)), rows[:1])] == [None]
+
+
+class Slots(Works):
+    """Has `batch` slots; of the rows in them, the one that came last is done first."""
+
+    streams: ClassVar[bool] = True
+    most = 0  # rows that were in them at once
+
+    def stream(self, rows: Iterator[Row], batch: int) -> Iterator[tuple[Row, InputError | None]]:
+        held = list(islice(rows, batch))
+        while held:
+            self.most = max(self.most, len(held))
+            row = held.pop()
+            try:
+                self.work(row)
+            except InputError as error:
+                yield row, error
+            else:
+                yield row, None
+            held += islice(rows, batch - len(held))
+
+
+def test_a_call_of_several_batches_refills_slots_and_keeps_the_order(start: Any) -> None:
+    def refuse(row: Row) -> None:
+        if row["item"] == "b":
+            raise InputError("no")
+        row["text"] = row["item"].upper()
+
+    stage = Slots(refuse)
+    rows = [light_row(name) for name in "abcde"]
+    rows[3]["text"] = "before"
+    made = tables(start(mel=Works(passes), answer=stage), [*rows, rows[0]])
+    assert [[row["item"] for row in some] for some in made] == [[*"ab"], [*"cd"], [*"ea"]]
+    found = [row.get("text") for some in made for row in some]
+    assert found == ["A", None, "C", "before", "E", "A"]
+    assert made[0][1]["error"] == {"stage": "answer", "message": "no"}
+    assert stage.most == 2
+
+
+def test_a_deadly_row_among_slots_that_refill_fails_alone(start: Any) -> None:
+    def deadly(row: Row) -> None:
+        if row["item"] == "d":
+            raise Crash
+        row["text"] = "x"
+
+    rows = [light_row(name) for name in "abcdefg"]
+    for _ in range(3):
+        with pytest.raises(Crash):
+            go(start(answer=Slots(deadly)), rows)
+    done = go(start(answer=Slots(deadly)), rows)
+    assert [row["item"] for row in done] == [*"abcdefg"]
+    assert [row.get("text") for row in done] == [*"xxx", None, *"xxx"]
+
+
+def test_tables_with_slots_that_refill_are_the_same_after_a_death(start: Any) -> None:
+    def dies(row: Row) -> None:
+        if row["item"] == "e":
+            raise Crash
+
+    rows = [light_row(name) for name in "abcdefg"]
+    kept = tables(start(answer=Slots(passes)), rows)
+    with pytest.raises(Crash):
+        tables(start(answer=Slots(dies)), rows)
+    again = tables(start(answer=Slots(passes)), rows)  # one by one this time
+    assert [[row["item"] for row in some] for some in again] == [
+        [row["item"] for row in some] for some in kept
+    ]
 
 
 def deadly_at(item: str, segment: int) -> Callable[[Row], None]:

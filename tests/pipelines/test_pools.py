@@ -91,12 +91,36 @@ def test_stages_of_a_pool_are_neighbours_and_named_once() -> None:
 
 
 @pytest.mark.parametrize(
+    ("most", "items", "rows"),
+    [(1, 1, 20), (2, 1000, 20), (2, 39, 15), (2, 10, 5), (2, 0, 5), (3, 30, 10)],
+)
+def test_who_decodes_takes_several_batches_unless_others_would_get_none(
+    most: int, items: int, rows: int
+) -> None:
+    job = PathJob(job="test", path=PATH)
+    decode = PoolSettings(["fuse", "decode"], batch=5, batches=4, max=most)
+    job.executor.pools = PoolsSettings(decode=decode)
+    made = {post.pool: post for post in posts(job, Load(folder="x"), Path("out"))}
+    assert made["decode"].rows_a_call(items) == rows
+    assert made["encode"].rows_a_call(items) == 8
+
+
+def test_who_reads_items_takes_a_batch_of_them_though_it_decodes_too() -> None:
+    job = PathJob(job="test", path=PATH)
+    none, all_stages = PoolSettings([]), PoolSettings(PATH, batch=3, batches=4)
+    job.executor.pools = PoolsSettings(all_stages, none, none, write=none)
+    (post,) = posts(job, Load(folder="x"), Path("out"))
+    assert post.rows_a_call(1000) == 3
+
+
+@pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"num_cpus": -1}, "executor.pools.encode.num_cpus=-1; at least 0"),
         ({"num_gpus": -0.5}, "executor.pools.encode.num_gpus=-0.5; at least 0"),
         ({"min": 0}, "executor.pools.encode.min=0; at least 1"),
         ({"batch": 0}, "executor.pools.encode.batch=0; at least 1. Raise it"),
+        ({"batches": 0}, "executor.pools.encode.batches=0; at least 1. Raise it"),
         ({"resources": {"disk": -1}}, "executor.pools.encode.resources has disk: -1; at least 0"),
         ({"min": 3, "max": 2}, "pools.encode.max=2, but executor.pools.encode.min=3. Raise max"),
     ],

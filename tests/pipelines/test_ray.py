@@ -18,10 +18,12 @@ PLAIN = ["precision=float32", "device=cpu", "decode.max_new_tokens=8", "sink.for
 
 pytestmark = pytest.mark.slow
 
-# A stage of another package: says a row's prompt, and does what the prompt says.
+# Stages of another package: they say a row's prompt, and do what the prompt says; the second takes
+# rows as it has room for them, as a decoder does.
 STAGE = """
 import os, random, time
 from dataclasses import dataclass
+from itertools import islice
 from stages.row import Stage
 
 @dataclass
@@ -46,6 +48,17 @@ class Obey(Stage):
 
     def close(self):
         open(os.path.join(os.path.dirname(__file__), f"closed-{os.getpid()}"), "w").close()
+
+class ObeyInSlots(Obey):
+    streams = True
+
+    def stream(self, rows, batch):
+        held = list(islice(rows, batch))
+        while held:
+            row = held.pop(random.randrange(len(held)))
+            self([row])
+            yield row, None
+            held += islice(rows, batch - len(held))
 """
 
 
@@ -57,7 +70,8 @@ def run(tmp_path: Path) -> Any:
     info.mkdir(parents=True)
     (site / "obey.py").write_text(STAGE)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: obey\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[gemma3n_pipelines.stages]\nobey = obey:Obey\n")
+    stages = "obey = obey:Obey\nobey_in_slots = obey:ObeyInSlots\n"
+    (info / "entry_points.txt").write_text(f"[gemma3n_pipelines.stages]\n{stages}")
     paths = [str(site), str(Path(__file__).parents[2])]
     # Threads that wait for each other are slow where the machine has other work.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
@@ -79,8 +93,17 @@ def rows(tmp_path: Path, prompts: list[str]) -> str:
     return str(path)
 
 
-OBEY = ["path=[read,obey,write]", "executor=ray", "executor.pools.decode.stages=[obey]"]
-OBEY += ["source.media=[]", "device=cpu", "sink.formats=[jsonl]"]
+def obeying(stage: str) -> list[str]:
+    words = [
+        f"path=[read,{stage},write]",
+        "executor=ray",
+        f"executor.pools.decode.stages=[{stage}]",
+    ]
+    return [*words, "source.media=[]", "device=cpu", "sink.formats=[jsonl]"]
+
+
+OBEY = obeying("obey")
+BOTH = pytest.mark.parametrize("stage", ["obey", "obey_in_slots"])
 
 
 def test_the_rows_are_those_of_one_process(tmp_path: Path, run: Any) -> None:
@@ -112,6 +135,33 @@ def test_the_rows_are_those_of_one_process(tmp_path: Path, run: Any) -> None:
     assert not (tmp_path / "ray/.ray").exists()
 
 
+def test_a_second_pool_of_decoders_answers_what_the_small_size_is_unsure_of(
+    tmp_path: Path, run: Any
+) -> None:
+    files = [str(file) for file in sorted(SAMPLES.rglob("*.wav"))[:16]]
+    words = ["transcribe", *files, *PLAIN, "policy=auto"]
+    assert run(*words, "-o", str(tmp_path / "one"), "policy.threshold=0").wait() == 0
+    logprobs = [
+        float(row["note"].partition("log-probability ")[2].partition(";")[0])
+        for row in results(tmp_path / "one")
+    ]
+    words.append(f"policy.threshold={sorted(logprobs)[5] + 0.001}")
+    spread = ["executor=ray", "executor.pools.decode.max=2", "executor.pools.escalate.max=1"]
+    assert run(*words, "-o", str(tmp_path / "alone")).wait() == 0
+    assert run(*words, "-o", str(tmp_path / "ray"), *spread).wait() == 0
+    alone, two = results(tmp_path / "alone"), results(tmp_path / "ray")
+    again = sum(row["size"] == "full" for row in alone)
+    assert 0 < again < len(files) == len(alone)
+    for one, other in zip(alone, two, strict=True):
+        for mine, its in zip(one["segments"], other["segments"], strict=True):
+            assert mine.pop("logprob") == pytest.approx(its.pop("logprob"), abs=1e-4)
+        assert one == other
+    pools = json.loads((tmp_path / "ray/summary.json").read_text())["pools"]
+    assert list(pools) == ["read", "encode", "decode", "escalate", "write"]
+    assert pools["decode"]["counts"]["decode"]["passed_on"] == again
+    assert pools["escalate"]["rows"] == len(files)
+
+
 def test_long_recordings_and_a_list_on_stdin_begun_in_one_process_are_finished_on_ray(
     tmp_path: Path, run: Any
 ) -> None:
@@ -126,36 +176,43 @@ def test_long_recordings_and_a_list_on_stdin_begun_in_one_process_are_finished_o
     assert len(results(tmp_path / "out")) == 6
 
 
-def test_a_row_that_ends_its_process_costs_the_other_999_nothing(tmp_path: Path, run: Any) -> None:
+@BOTH
+def test_a_row_that_ends_its_process_costs_the_other_999_nothing(
+    tmp_path: Path, run: Any, stage: str
+) -> None:
     prompts = [f"say {number}" for number in range(1000)]
     prompts[617] = "die"
     out = tmp_path / "out"
-    assert run("generate", rows(tmp_path, prompts), "-o", str(out), *OBEY).wait() == 3
+    assert run("generate", rows(tmp_path, prompts), "-o", str(out), *obeying(stage)).wait() == 3
     done = results(out)
     assert [row["text"] for row in done if not row["error"]] == prompts[:617] + prompts[618:]
     (failed,) = (row for row in done if row["error"])
-    assert failed["error"]["stage"] == "obey"
-    assert "its process ended 3 times while it was in obey" in failed["error"]["message"]
+    assert failed["error"]["stage"] == stage
+    assert f"its process ended 3 times while it was in {stage}:" in failed["error"]["message"]
     log = (out / "run.log").read_text()
-    assert log.count("ended while it was in obey with '") == 3
+    assert log.count(f"ended while it was in {stage} with '") == 3
     assert json.loads((out / "summary.json").read_text())["pools"]["decode"]["died"] == 3
     assert len(list((tmp_path / "site").glob("closed-*"))) == 1  # the one that lived
 
 
-def test_a_row_that_hangs_is_given_up(tmp_path: Path, run: Any) -> None:
+@BOTH
+def test_a_row_that_hangs_is_given_up(tmp_path: Path, run: Any, stage: str) -> None:
     prompts = [*"abc", "hang", *"def"]
     out, limits = tmp_path / "out", ["executor.row_timeout_s=2", "executor.max_row_attempts=2"]
-    process = run("generate", rows(tmp_path, prompts), "-o", str(out), *OBEY, *limits)
-    assert process.wait() == 3
+    words = ["generate", rows(tmp_path, prompts), "-o", str(out), *obeying(stage), *limits]
+    assert run(*words).wait() == 3
     assert [row["text"] or None for row in results(out)] == [*"abc", None, *"def"]
     log = (out / "run.log").read_text()
-    assert log.count("ended (Timeout (0:00:02)) while it was in obey with '") == 2
+    assert log.count(f"ended (Timeout (0:00:02)) while it was in {stage} with '") == 2
     assert re.search(r'it was at "\S*obey\.py", line \d+ in __call__', log)
 
 
-def test_processes_that_die_by_chance_lose_and_repeat_nothing(tmp_path: Path, run: Any) -> None:
+@BOTH
+def test_processes_that_die_by_chance_lose_and_repeat_nothing(
+    tmp_path: Path, run: Any, stage: str
+) -> None:
     out = tmp_path / "out"
-    words = ["generate", rows(tmp_path, ["risk"] * 200), "-o", str(out), *OBEY]
+    words = ["generate", rows(tmp_path, ["risk"] * 200), "-o", str(out), *obeying(stage)]
     assert run(*words, "executor.max_row_attempts=6", "executor.pools.decode.max=2").wait() == 0
     assert Counter(row["text"] for row in results(out)) == {"risk": 200}
 

@@ -13,6 +13,13 @@ class Precision(Enum):
     int4 = "int4"
 
 
+class TowerPrecision(Enum):
+    """Number format of the towers' large linear maps."""
+
+    auto = "auto"  # that of the towers, which is never below bfloat16
+    int8 = "int8"
+
+
 ROUNDED = (Precision.int8, Precision.int4)
 
 # By this syntax a name may be a word of Python's: `pack=true` is what people type.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gemma3n.adapter_files import read_adapter
 from gemma3n.checkpoint import PARTS, Checkpoint
+from gemma3n.choices import TowerPrecision
 from gemma3n.config import Config
 from gemma3n.device import Formats, resolve_device, resolve_formats
 from gemma3n.errors import SettingsError
@@ -35,6 +36,7 @@ def load(
     device: str = "auto",
     ple: str | Ple = "mmap",
     adapter: str | Path | None = None,
+    towers: str = "auto",
 ) -> Gemma3n:
     """Load a checkpoint of the released layout.
 
@@ -58,6 +60,8 @@ def load(
             a `gemma3n.Ple` says in how many bits, too.
         adapter: folder of a LoRA adapter of the text decoder, in peft's layout; it is computed
             beside the weights, in any precision and at any nested size.
+        towers: "int8" rounds the large linear maps of the vision and the audio tower, and their
+            activations token by token; "auto" leaves them.
 
     Raises:
         SettingsError: any of these is not to be had; nothing has been loaded then.
@@ -69,6 +73,10 @@ def load(
     """
     ple = Ple(ple) if isinstance(ple, str) else ple
     where = resolve_device(device)
+    if towers not in TowerPrecision.__members__:
+        raise SettingsError(
+            f"towers='{towers}'; accepted are {', '.join(TowerPrecision.__members__)}."
+        )
     if budget_gb is not None and nested not in ("full", FULL_SIZE):
         raise SettingsError(
             f"nested={nested!r} and budget_gb={budget_gb:g} both choose a size. Give one of them."
@@ -84,7 +92,8 @@ def load(
     size = resolve_size(nested, checkpoint.config)
     if pack is None and formats.pack and "text" in chosen:
         formats = _packed_if_it_pays(checkpoint, size, formats)
-    model = Gemma3n(checkpoint, size, chosen, where, formats, ple)
+    rounds_towers = TowerPrecision[towers] is TowerPrecision.int8
+    model = Gemma3n(checkpoint, size, chosen, where, formats, ple, rounds_towers)
     if adapter is not None and "text" in chosen:
         read_adapter(adapter, checkpoint).to(where, formats.text).attach(model.text)
     return model

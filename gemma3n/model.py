@@ -48,11 +48,12 @@ class Gemma3n:
         device: torch.device,
         formats: Formats,
         ple: Ple,
+        rounds_towers: bool = False,
     ) -> None:
         self.checkpoint, self.config = checkpoint, checkpoint.config
         self.size, self.parts = size, tuple(parts)
         self.device, self.dtype, self.formats = device, formats.text, formats
-        self.towers = Towers(checkpoint, self.parts, Target(device, formats.towers))
+        self.towers = Towers(checkpoint, self.parts, Target(device, formats.towers), rounds_towers)
         self._running: dict[NestedSize, Running] = {}
         self._text: Decoder | None = None
         self._text_took: Loaded | None = None

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from gemma3n.audio.conformer import Conformer
-from gemma3n.checkpoint import Checkpoint
+from gemma3n.checkpoint import PARTS, Checkpoint
 from gemma3n.config import AudioConfig, VisionConfig
 from gemma3n.errors import SettingsError
 from gemma3n.fuse import Embedder
+from gemma3n.rounded_towers import round_maps
 from gemma3n.vision.mobilenet import MobileNet
 from gemma3n.weights import Target, load_module, weight_bytes
 
@@ -41,14 +42,18 @@ class Towers:
         checkpoint: to load from.
         parts: that may be used; embedders may always.
         target: device and dtype of the weights.
+        rounds: whether large linear maps of the towers are rounded to int8.
 
     Attributes:
         loaded: modules by the prefix of their tensors.
         took: what loading each of them took, the last time.
     """
 
-    def __init__(self, checkpoint: Checkpoint, parts: Collection[str], target: Target) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, parts: Collection[str], target: Target, rounds: bool = False
+    ) -> None:
         self.checkpoint, self.parts, self.target = checkpoint, parts, target
+        self.rounds = rounds
         self.loaded: dict[str, nn.Module] = {}
         self.took: dict[str, Loaded] = {}
         self._lock = threading.RLock()
@@ -99,6 +104,8 @@ class Towers:
             if prefix not in self.loaded:
                 began = time.perf_counter()
                 self.loaded[prefix] = load_module(self.checkpoint, prefix, build, self.target)
+                if self.rounds and prefix in PARTS:
+                    round_maps(self.loaded[prefix])
                 self.took[prefix] = Loaded.since(began, self.loaded[prefix])
             return self.loaded[prefix]  # type: ignore[return-value]
 

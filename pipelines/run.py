@@ -162,6 +162,7 @@ def model_load(job: PathJob) -> Load:
         device=job.device.value,
         ple=job.ple.anywhere().load,
         adapter=adapter,
+        towers=job.encode.precision.value,
     )
 
 

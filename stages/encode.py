@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gemma3n.choices import TowerPrecision
 from stages.model import Load, shared_model
 from stages.row import F32, U8, Row, Stage
+from stages.setting import setting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class EncodeSettings:
-    """Nothing to set: the towers are the checkpoint's own."""
+    """How the towers compute."""
+
+    precision: TowerPrecision = setting(
+        TowerPrecision.auto,
+        "of the towers' large linear maps: auto is bfloat16 where that is native; int8 rounds them",
+    )
 
 
 class Encode(Stage):

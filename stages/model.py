@@ -26,6 +26,7 @@ class Load:
     device: str = "auto"
     ple: Ple = field(default_factory=Ple)
     adapter: str | None = None  # folder
+    towers: str = "auto"
 
 
 @lru_cache(maxsize=1)  # a sweep runs many jobs in one process: the last model leaves
@@ -53,6 +54,7 @@ def _loaded(load: Load) -> "Gemma3n":
         device=load.device,
         ple=load.ple,
         adapter=load.adapter,
+        towers=load.towers,
     )
 
 

@@ -11,7 +11,7 @@ from gemma3n.errors import SettingsError
 from gemma3n.limits import usable_cores
 from pipelines.bench.contest import Contender, Contest, hold
 from pipelines.bench.peers_env import peers_python
-from pipelines.settings import BenchJob, Part, Peer
+from pipelines.settings import BenchJob, Part, Peer, Precision
 
 _CLIP_FRAMES = 3000  # 30 s, the longest clip
 _FRAMES_A_SECOND = 100
@@ -20,6 +20,7 @@ _PEERS = {
     Part.audio: (Peer.transformers, "pipelines.bench.peers.transformers_audio"),
     Part.vision: (Peer.timm, "pipelines.bench.peers.timm_vision"),
 }
+_PRECISIONS = (Precision.float32, Precision.bfloat16, Precision.int8)
 _ALIKE = 0.95  # cosine of features; rounding to int8 costs more than to bfloat16
 
 
@@ -36,6 +37,11 @@ def bench_encode(job: BenchJob) -> Contest:
         have = [part.value for part, made in there.items() if made is not None]
         raise SettingsError(
             f"tower={job.tower.value}; this checkpoint has {' and '.join(have) or 'no towers'}."
+        )
+    if others := [one.value for one in job.precisions if one not in _PRECISIONS]:
+        raise SettingsError(
+            f"precisions={others}; towers are measured in "
+            f"{', '.join(one.value for one in _PRECISIONS)}."
         )
     peer, module = _PEERS[job.tower]
     if other := [one.value for one in job.peers if one is not peer]:
@@ -54,7 +60,7 @@ def bench_encode(job: BenchJob) -> Contest:
         Contender(
             f"ours {precision.value}",
             "pipelines.bench.ours",
-            {"precision": precision.value, "pack": job.pack.value},
+            {"precision": precision.value},
             against=against,
         )
         for precision in job.precisions

@@ -85,9 +85,9 @@ def _towers(wanted: Mapping[str, Any], part: str) -> gemma3n.Gemma3n:
     model = gemma3n.load(
         wanted["checkpoint"],
         parts=[part],
-        precision=wanted["precision"],
-        pack=wanted["pack"],
+        precision="bfloat16" if wanted["precision"] == "int8" else wanted["precision"],
         device="cpu",
+        towers="int8" if wanted["precision"] == "int8" else "auto",
     )
     getattr(model, part)  # loads it
     return model

@@ -124,6 +124,7 @@ def test_a_profile_accounts_for_a_step(
         ("peers=[llama_cpp] nested=small", "nested=small: peers run a checkpoint as it is"),
         ("peers=[llama_cpp] peers_env=nowhere", "there are no peers in 'nowhere'"),
         ("what=encode tower=text", "tower=text; this checkpoint has audio and vision"),
+        ("what=encode precisions=[int4]", "precisions=['int4']; towers are measured in float32"),
         ("what=encode peers=[timm]", "peers=['timm']: of the audio tower there is transformers"),
     ],
 )

@@ -2,9 +2,10 @@
 
 import random
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 from itertools import chain, compress
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,6 +40,21 @@ class Batch:
     lengths: Tensor | None = None  # int64 [batch], frames of each clip
     phones: list[str | None] = field(default_factory=list)  # of each clip's frames
     pixels: Tensor | None = None  # [batch, 3, size, size], 0..1
+
+    def pinned(self) -> "Batch":
+        """The same in page-locked memory, from where a GPU copies beside what it computes."""
+        return self._changed(Tensor.pin_memory)
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device; a copy from page-locked memory is not waited for."""
+        return self._changed(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        held: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
+        for name, value in held.items():
+            if isinstance(value, Tensor):
+                held[name] = change(value)
+        return Batch(**held)
 
 
 @dataclass(frozen=True)

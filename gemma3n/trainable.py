@@ -152,6 +152,12 @@ class Trainable(nn.Module):
         }
         self.load_state_dict(state)
 
+    def recompute(self) -> None:
+        """From now on let backward compute again what is within layers and blocks."""
+        for part in (self.text, self.vision, self.audio):
+            if part is not None:
+                part.recompute = True
+
     def act_rounded(self, weights: Precision | None, ple_bits: int) -> None:
         """Compute from now on as with rounded weights (QAT); what trains stays exact.
 

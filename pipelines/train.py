@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 _CONFIG = "config.yaml"
 _MAY_CHANGE = (
     *("steps", "minutes", "dev", "save_minutes", "device"),
+    "gradient_checkpointing",
     *("validate_first", "validate_steps", "validate_rows", "output"),
 )
 

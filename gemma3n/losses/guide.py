@@ -50,6 +50,9 @@ def watching(decoder: Decoder, queries: int) -> Iterator[Watched]:
     """
     watched = Watched(queries)
     with ExitStack() as hooks:
+        # Computed again in backward, a layer would be watched a second time, or no more.
+        hooks.callback(setattr, decoder, "recompute", decoder.recompute)
+        decoder.recompute = False
         for number, kind in enumerate(decoder.config.layer_types):
             if kind == FULL and str(number) in decoder.layers:
                 attention: nn.Module = decoder.layer(number).self_attn

@@ -176,6 +176,11 @@ class TrainJob:
     precision: Precision = setting(
         Precision.auto, "of the audio tower, on a GPU of all parts; weights stay float32"
     )
+    gradient_checkpointing: bool = setting(
+        False,
+        "keep no activations within layers, but compute them again for their gradients: a fraction "
+        "of the memory, for about a third more time",
+    )
     audio_prompt: str = setting("", "asked of clips without a prompt of their own")
     image_prompt: str = setting("", "asked of images without a prompt of their own")
     augment: bool = setting(True, "vary clips and images")

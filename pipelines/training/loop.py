@@ -80,6 +80,8 @@ class Loop:
         if any(init.glob("*.safetensors")):
             self.model.load(Checkpoint(init))
         self.model.act_rounded(job.qat.weights, job.qat.ple_bits)
+        if job.gradient_checkpointing:
+            self.model.recompute()
         self.adapter = Adaptation(self.model, job) if job.trains is Trains.lora else None
         self.collate = Collator(
             tokenizer,

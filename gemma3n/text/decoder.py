@@ -218,6 +218,7 @@ class Decoder(nn.Module):
         cache: CachedRows | None = None,
         size: Running | None = None,
         last: int | None = None,
+        row_of: Tensor | None = None,
     ) -> Tensor:
         """Run the layers.
 
@@ -230,13 +231,22 @@ class Decoder(nn.Module):
             last: how many of the last tokens' hidden states are wanted, None for all. KV-sharing
                 layers produce nothing that later tokens need, so they run on those tokens only
                 (exact; a third to two fifths of prefill).
+            row_of: int64 [batch, seq], see `attention_masks`; positions begin anew in every row.
 
         Returns:
             Hidden states [batch, last, hidden], normed, as `logits` reads them.
+
+        Raises:
+            ValueError: rows that share a sequence, and a cache.
         """
+        if row_of is not None and cache is not None:
+            raise ValueError(
+                "row_of came with a cache, whose slots know no rows that share a sequence. "
+                "Leave one of them out."
+            )
         size = size or self.full
         steps = whole_sequence(positions) if cache is None else cache.begin(positions)
-        masks = attention_masks(positions, steps, self.config.sliding_window)
+        masks = attention_masks(positions, steps, self.config.sliding_window, row_of)
         ropes = self._ropes(positions, embeddings.dtype)
         kv_of: dict[str, KV] = {}  # by layer type: K/V of the last layer with its own
 

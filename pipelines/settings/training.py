@@ -78,6 +78,11 @@ class BatchSettings:
     image_side: int | None = setting(
         None, "pixels a side of images in training, fewer are faster; null for the checkpoint's"
     )
+    pack: bool = setting(
+        False,
+        "short rows share sequences no longer than the longest row, unseen by each other: less of "
+        "a batch is padding",
+    )
     accumulate: int = setting(1, "such batches before the weights change")
 
     def __post_init__(self) -> None:

@@ -92,6 +92,7 @@ class Loop:
             job.batch.wrong,
             Resplit(tokenizer, job.batch.split),
             job.batch.image_side,
+            job.batch.pack,
         )
         slowest = SLOWEST if job.augment else 1.0
         examples = fitting(read_examples(job.train), config, slowest)
@@ -267,7 +268,8 @@ class Loop:
     def _validate(self) -> None:
         if self.rank == 0 and self.job.dev:
             self._save_checkpoint()
-            collate = replace(self.collate, augment=False, wrong=0.0, resplit=None, image_side=None)
+            plain = replace(self.collate, augment=False, wrong=0.0, resplit=None)
+            collate = replace(plain, image_side=None, pack=False)
             dev = fitting(read_examples(self.job.dev), self.model.config)
             groups = by_group(dev, self.job.validate_rows)
             changed, objective = self._result()

@@ -86,26 +86,28 @@ class Objective(nn.Module):
         """Losses of what the decoder says, and of where it listens."""
         embeddings = model.fused(batch.shown, encoded.images, encoded.audio)
         step = (model.text, batch.shown, embeddings, batch.positions, batch.answers, sizes)
+        right = (batch.token_ids, batch.row_of)
         if not self.weights.guide or encoded.frames is None or encoded.frame_lengths is None:
-            return {"answer": self.weights.answer * joint_loss(*step, targets=batch.token_ids)}
+            return {"answer": self.weights.answer * joint_loss(*step, *right)}
         spans = self.ctc.align(encoded.frames, encoded.frame_lengths, batch.texts)
         config, audio = model.config, model.config.audio
         assert audio is not None  # there are frames
         wanted = wanted_keys(
-            *(batch.token_ids, config.audio_token_id, batch.spelt, spans),
+            *(batch.token_ids, config.audio_token_id, batch.spelt, batch.places, spans),
             audio.conf_reduction_factor,
         )
         queries = wanted.shape[1] - first_answer(batch.answers) + 1
         with watching(model.text, queries) as watched:
-            answer = joint_loss(*step, targets=batch.token_ids)
+            answer = joint_loss(*step, *right)
         guide = guide_loss(watched, wanted[:, -queries:])
         return {"answer": self.weights.answer * answer, "guide": self.weights.guide * guide}
 
 
 def said(model: Trainable, batch: Batch) -> list[Tensor]:
     """Embeddings [tokens, hidden] of each answer."""
-    answers = zip(batch.token_ids, batch.answers, strict=True)
-    return [model.text.embed(ids[keep]) for ids, keep in answers]
+    return [
+        model.text.embed(batch.token_ids[place][batch.answers[place]]) for place in batch.places
+    ]
 
 
 def encode(model: Trainable, batch: Batch, products: Products | None = None) -> Encoded:

@@ -29,6 +29,7 @@ def joint_loss(
     answers: Tensor,
     sizes: Sequence[Weighted],
     targets: Tensor | None = None,
+    row_of: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy of the answers, summed over sizes by weight.
 
@@ -40,6 +41,8 @@ def joint_loss(
         answers: bool [batch, seq], True at the tokens that the model should say.
         sizes: nested sizes and their weights.
         targets: int64 [batch, seq], what should be said, where `token_ids` differ from it.
+        row_of: int64 [batch, seq], where rows share a sequence, see `Decoder.forward`; none begins
+            with an answer.
 
     Returns:
         A scalar: each size's mean over answer tokens, in nats, times its weight, summed.
@@ -53,7 +56,8 @@ def joint_loss(
     losses = []
     for one in sizes:
         last = seq - first + 1
-        hidden = decoder(token_ids, embeddings, positions, size=one.size, last=last)[:, :-1]
+        run = {"size": one.size, "last": last, "row_of": row_of}
+        hidden = decoder(token_ids, embeddings, positions, **run)[:, :-1]
         logits = decoder.logits(hidden[said]).float()
         losses.append(one.weight * F.cross_entropy(logits, right))
     total = losses[0]

@@ -45,7 +45,7 @@ class TrainableTable(nn.Module):
 
     def rows(self, token_ids: Tensor, layers: Sequence[int]) -> Tensor:
         """See `gemma3n.text.ple.PleTable.rows`."""
-        rows = F.embedding(token_ids, self.weight)
+        rows = F.embedding(token_ids.to(self.weight.device), self.weight)
         rows = rows.view(len(token_ids), -1, self.ple)[:, list(layers)]
         return rows if self.packing is None else rounded_rows(rows, self.packing)
 
@@ -77,6 +77,23 @@ class Trainable(nn.Module):
             self.audio = Conformer(config.audio)
             self.embed_audio = Embedder(config.audio, text.hidden_size)
         initialise(self, seed)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return cast(Tensor, self.text.norm.weight).device
+
+    def place(self, device: torch.device) -> None:
+        """Move to a device all that computes there.
+
+        The PLE table, if it does not train, stays in host memory: it is the largest tensor, and
+        only the rows that are asked for have to travel.
+        """
+        table = cast(TrainableTable, self.text.table)
+        towers = [part for part in self.children() if part is not self.text]
+        for part in (*towers, *self.text.children()):
+            if part is not table or table.weight.requires_grad:
+                part.to(device)
 
     def soft_audio(self, mels: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
         """Clips -> soft tokens, and the frames that they are picked from.
@@ -134,6 +151,12 @@ class Trainable(nn.Module):
             for name in self.state_dict()
         }
         self.load_state_dict(state)
+
+    def recompute(self) -> None:
+        """From now on let backward compute again what is within layers and blocks."""
+        for part in (self.text, self.vision, self.audio):
+            if part is not None:
+                part.recompute = True
 
     def act_rounded(self, weights: Precision | None, ple_bits: int) -> None:
         """Compute from now on as with rounded weights (QAT); what trains stays exact.

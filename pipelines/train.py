@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 
 _CONFIG = "config.yaml"
 _MAY_CHANGE = (
-    *("steps", "minutes", "dev", "save_minutes"),
+    *("steps", "minutes", "dev", "save_minutes", "device"),
+    "gradient_checkpointing",
     *("validate_first", "validate_steps", "validate_rows", "output"),
 )
 
@@ -106,8 +107,10 @@ def _end_with_parent() -> None:
 def _worker(rank: int, job: TrainJob, meeting: str) -> None:
     import torch
 
+    from pipelines.training.device import training_device
     from pipelines.training.loop import Loop
 
+    device = training_device(job.device, rank)
     if rank == 0:
         handlers: list[logging.Handler] = [
             logging.StreamHandler(),
@@ -120,13 +123,19 @@ def _worker(rank: int, job: TrainJob, meeting: str) -> None:
         )
     if job.processes > 1:
         Thread(target=_end_with_parent, daemon=True).start()
-        torch.set_num_threads(1)
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[rank % len(cores)]})
+        if device.type == "cpu":
+            torch.set_num_threads(1)
+            cores = sorted(os.sched_getaffinity(0))
+            os.sched_setaffinity(0, {cores[rank % len(cores)]})
+        else:
+            torch.cuda.set_device(device)
         torch.distributed.init_process_group(
-            "gloo", init_method=meeting, rank=rank, world_size=job.processes
+            "gloo" if device.type == "cpu" else "nccl",
+            init_method=meeting,
+            rank=rank,
+            world_size=job.processes,
         )
-    done = Loop(job, rank).run()
+    done = Loop(job, rank, device).run()
     if rank == 0 and not done:
         logger.info("stopped before the last step; the same command goes on from here")
     if job.processes > 1:

@@ -12,10 +12,13 @@ from gemma3n.audio.subsample import Subsample
 from gemma3n.config import AudioConfig
 from gemma3n.errors import InputError, SettingsError
 from gemma3n.layers import RMSNorm
+from gemma3n.recompute import run
 
 
 class Conformer(nn.Module):
     """The audio tower: subsampling, conformer blocks, and every fourth frame of their result."""
+
+    recompute = False  # blocks, see `gemma3n.recompute`
 
     def __init__(self, config: AudioConfig) -> None:
         super().__init__()
@@ -70,7 +73,8 @@ class Conformer(nn.Module):
         for i, block in enumerate(self.conformer, 1):
             # After the last convolution over time, frames that are not kept matter no more.
             last = i == len(self.conformer)
-            x = block(x, mask, visible, sinusoids, every if last else 1)
+            kept = every if last else 1
+            x = run(block, self.recompute, x, mask, visible, sinusoids, kept)
         return x, mask[:, ::every]
 
 

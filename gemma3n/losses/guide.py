@@ -50,6 +50,9 @@ def watching(decoder: Decoder, queries: int) -> Iterator[Watched]:
     """
     watched = Watched(queries)
     with ExitStack() as hooks:
+        # Computed again in backward, a layer would be watched a second time, or no more.
+        hooks.callback(setattr, decoder, "recompute", decoder.recompute)
+        decoder.recompute = False
         for number, kind in enumerate(decoder.config.layer_types):
             if kind == FULL and str(number) in decoder.layers:
                 attention: nn.Module = decoder.layer(number).self_attn
@@ -75,15 +78,21 @@ def guide_loss(watched: Watched, wanted: Tensor) -> Tensor:
 
 
 def wanted_keys(
-    token_ids: Tensor, placeholder: int, spelt: Tensor, spans: Sequence[Sequence[int]], every: int
+    token_ids: Tensor,
+    placeholder: int,
+    spelt: Tensor,
+    rows: Sequence[tuple[int, slice]],
+    spans: Sequence[Sequence[int]],
+    every: int,
 ) -> Tensor:
     """Where each token should look to say the next one.
 
     Args:
-        token_ids: int64 [batch, seq], prompts with one clip each, and answers.
+        token_ids: int64 [batch, seq], rows of a prompt with one clip, and an answer.
         placeholder: id in whose places soft tokens of a clip go.
         spelt: int64 [batch, seq], letters of the answer said up to and with each token.
-        spans: the frame in which each letter of an answer begins; none if it is not known.
+        rows: the sequence that each row is in, and its tokens there.
+        spans: the frame in which each letter of a row's answer begins; none if it is not known.
         every: frames a soft token stands for.
 
     Returns:
@@ -91,15 +100,16 @@ def wanted_keys(
     """
     batch, seq = token_ids.shape
     wanted = torch.zeros(batch, seq, seq, dtype=torch.bool)
-    for row, frames in enumerate(spans):
-        places = (token_ids[row] == placeholder).nonzero().flatten().tolist()
+    for (sequence, span), frames in zip(rows, spans, strict=True):
+        places = (token_ids[sequence, span] == placeholder).nonzero().flatten().tolist()
         if not frames or not places:
             continue
-        said = spelt[row].tolist()
-        for at in range(seq - 1):
+        said = spelt[sequence, span].tolist()
+        own = wanted[sequence, span, span]
+        for at in range(len(said) - 1):
             first, end = said[at], said[at + 1]
             if first < end <= len(frames):
                 begin = places[0] + max(frames[first] // every - _WITHIN, 0)
                 last = min(places[0] + frames[end - 1] // every + _WITHIN, places[-1])
-                wanted[row, at, begin : last + 1] = True
+                own[at, begin : last + 1] = True
     return wanted.to(token_ids.device)

@@ -97,13 +97,17 @@ def rotate(x: Tensor, rope: Tensor) -> Tensor:
     return x * rope[0] + torch.cat([-second, first], -1) * rope[1]
 
 
-def attention_masks(positions: Tensor, steps: dict[str, Step], window: int) -> dict[str, Tensor]:
+def attention_masks(
+    positions: Tensor, steps: dict[str, Step], window: int, row_of: Tensor | None = None
+) -> dict[str, Tensor]:
     """What each query may attend to, by layer type; True = may.
 
     Args:
         positions: int64 [batch, seq] of the queries, -1 for padding.
         steps: from `CachedRows.begin`, or `whole_sequence` without a cache.
         window: positions a local layer may see, its own included.
+        row_of: int64 [batch, seq], the row that each token is of, where rows share a sequence: it
+            sees no other; None for one row a sequence.
 
     Returns:
         Masks [batch, 1, seq, keys].
@@ -114,6 +118,8 @@ def attention_masks(positions: Tensor, steps: dict[str, Step], window: int) -> d
         mask = (key >= 0) & (key <= query)
         if kind == SLIDING:
             mask = mask & (key > query - window)
+        if row_of is not None:
+            mask = mask & (row_of[:, None, :, None] == row_of[:, None, None, :])
         # Padding sees everything rather than nothing: no backend may make NaN of it, which would
         # reach real rows through their zero weights. Nobody reads what padding computes.
         masks[kind] = mask | (query < 0)

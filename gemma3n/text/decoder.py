@@ -1,8 +1,9 @@
 """Fused embeddings + token ids -> hidden -> logits: the MatFormer text decoder of Gemma 3n."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from gemma3n.config import FULL, SLIDING, TextConfig
 from gemma3n.layers import RMSNorm, rounded
 from gemma3n.linear import Linear, TiedEmbedding
+from gemma3n.recompute import run
 from gemma3n.text.altup import AltUp, close_streams, open_streams
 from gemma3n.text.attention import (
     KV,
@@ -48,6 +50,34 @@ class DecoderLayer(nn.Module):
         self.per_layer_input_gate = Linear(hidden, ple)
         self.per_layer_projection = Linear(ple, hidden)
         self.post_per_layer_input_norm = RMSNorm(hidden, eps)
+
+    def forward(
+        self,
+        streams: Tensor,
+        rope: Tensor,
+        mask: Tensor,
+        per_layer_input: Tensor,
+        width: int | None,
+        given: KV | Callable[[KV], KV],
+    ) -> tuple[Tensor, KV]:
+        """Run the layer.
+
+        Args:
+            streams: [streams, batch, seq, hidden]
+            rope: [2, batch, seq, 1, head_dim], see `Attention`.
+            mask: [batch, 1, seq, keys], see `Attention`.
+            per_layer_input: [batch, seq, ple]
+            width: FFN units to use.
+            given: an earlier layer's keys and values; or what joins the layer's own with those of
+                earlier tokens.
+
+        Returns:
+            The streams after it, and the keys and values that it attended with.
+        """
+        predicted, normed = self.attend(streams)
+        kv = given(self.self_attn.keys_values(normed, rope)) if callable(given) else given
+        attended = self.self_attn(normed, rope, mask, kv)
+        return self.finish(predicted, normed, attended, per_layer_input, width), kv
 
     def attend(self, streams: Tensor) -> tuple[Tensor, Tensor]:
         """AltUp's predictions of `streams`, and the active one normed, as attention reads it."""
@@ -113,6 +143,7 @@ class Decoder(nn.Module):
     """
 
     table: PleTable  # set by the loader: it is no parameter and never moves with the module
+    recompute = False  # layers, see `gemma3n.recompute`
 
     def __init__(self, config: TextConfig, widths: dict[int, int] | None = None) -> None:
         super().__init__()
@@ -187,6 +218,7 @@ class Decoder(nn.Module):
         cache: CachedRows | None = None,
         size: Running | None = None,
         last: int | None = None,
+        row_of: Tensor | None = None,
     ) -> Tensor:
         """Run the layers.
 
@@ -199,13 +231,22 @@ class Decoder(nn.Module):
             last: how many of the last tokens' hidden states are wanted, None for all. KV-sharing
                 layers produce nothing that later tokens need, so they run on those tokens only
                 (exact; a third to two fifths of prefill).
+            row_of: int64 [batch, seq], see `attention_masks`; positions begin anew in every row.
 
         Returns:
             Hidden states [batch, last, hidden], normed, as `logits` reads them.
+
+        Raises:
+            ValueError: rows that share a sequence, and a cache.
         """
+        if row_of is not None and cache is not None:
+            raise ValueError(
+                "row_of came with a cache, whose slots know no rows that share a sequence. "
+                "Leave one of them out."
+            )
         size = size or self.full
         steps = whole_sequence(positions) if cache is None else cache.begin(positions)
-        masks = attention_masks(positions, steps, self.config.sliding_window)
+        masks = attention_masks(positions, steps, self.config.sliding_window, row_of)
         ropes = self._ropes(positions, embeddings.dtype)
         kv_of: dict[str, KV] = {}  # by layer type: K/V of the last layer with its own
 
@@ -214,12 +255,12 @@ class Decoder(nn.Module):
         inputs = self.per_layer_inputs(token_ids, embeddings, gathered)
         streams = open_streams(embeddings, self.altup_projections)
         for n, i in enumerate(size.own):
-            layer, kind = self.layer(i), self.config.layer_types[i]
-            predicted, normed = layer.attend(streams)
-            kv = layer.self_attn.keys_values(normed, ropes[kind])
-            kv_of[kind] = remember(cache, i, kv, steps[kind])
-            attended = layer.self_attn(normed, ropes[kind], masks[kind], kv_of[kind])
-            streams = layer.finish(predicted, normed, attended, inputs[:, :, n], size.widths[i])
+            kind = self.config.layer_types[i]
+            keep = partial(remember, cache, i, step=steps[kind])
+            tokens = (ropes[kind], masks[kind], inputs[:, :, n])
+            streams, kv_of[kind] = run(
+                self.layer(i), self.recompute, streams, *tokens, size.widths[i], keep
+            )
 
         tail = slice(None) if last is None else slice(positions.shape[1] - last, None)
         if last == 0:
@@ -234,10 +275,11 @@ class Decoder(nn.Module):
             ropes = {kind: rope[:, :, tail] for kind, rope in ropes.items()}
             masks = {kind: mask[:, :, tail] for kind, mask in masks.items()}
         for n, i in enumerate(size.shared):
-            layer, kind = self.layer(i), self.config.layer_types[i]
-            predicted, normed = layer.attend(streams)
-            attended = layer.self_attn(normed, ropes[kind], masks[kind], kv_of[kind])
-            streams = layer.finish(predicted, normed, attended, inputs[:, :, n], size.widths[i])
+            kind = self.config.layer_types[i]
+            tokens = (ropes[kind], masks[kind], inputs[:, :, n])
+            streams, _ = run(
+                self.layer(i), self.recompute, streams, *tokens, size.widths[i], kv_of[kind]
+            )
         return self.norm(close_streams(streams, self.altup_unembed_projections))
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -4,12 +4,15 @@ Maps are [n, height, width, channels] inside, see `layers.py`. Attribute names a
 checkpoint, which are timm's.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gemma3n.config import VisionConfig
 from gemma3n.errors import InputError
+from gemma3n.recompute import run
 from gemma3n.vision.block_table import Block, round_width, stem_and_blocks
 from gemma3n.vision.layers import (
     ChannelNorm,
@@ -26,6 +29,8 @@ GRID = 16  # 16 x 16 features are the 256 soft tokens of an image
 
 class MobileNet(nn.Module):
     """The vision tower; its block table comes with the config."""
+
+    recompute = False  # blocks, see `gemma3n.recompute`
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -62,7 +67,9 @@ class MobileNet(nn.Module):
         x = self.conv_stem(pixels.permute(0, 2, 3, 1).contiguous())
         finer = x
         for stage in self.blocks:
-            finer, x = x, stage(x)
+            finer = x
+            for block in cast(nn.Sequential, stage):
+                x = run(block, self.recompute, x)
         return self.msfa(finer, x).permute(0, 3, 1, 2)
 
 

@@ -5,7 +5,7 @@ from enum import Enum
 
 from omegaconf import MISSING
 
-from gemma3n.choices import ROUNDED, Precision
+from gemma3n.choices import ROUNDED, Device, Precision
 from gemma3n.errors import SettingsError
 from gemma3n.placement import PLE_BITS
 from pipelines.settings.model import Part
@@ -77,6 +77,11 @@ class BatchSettings:
     )
     image_side: int | None = setting(
         None, "pixels a side of images in training, fewer are faster; null for the checkpoint's"
+    )
+    pack: bool = setting(
+        False,
+        "short rows share sequences no longer than the longest row, unseen by each other: less of "
+        "a batch is padding",
     )
     accumulate: int = setting(1, "such batches before the weights change")
 
@@ -169,8 +174,18 @@ class TrainJob:
     steps: int = setting(1000, "steps in all, of this run and those it resumes")
     minutes: float | None = setting(None, "stop after so many minutes, to resume later")
     seed: int = setting(0, "of weights, order and augmentation")
-    processes: int = setting(1, "processes that share the work of a step, one thread each if > 1")
-    precision: Precision = setting(Precision.auto, "of the audio tower; weights stay float32")
+    processes: int = setting(
+        1, "processes that share the work of a step; each has a GPU of its own, or one thread"
+    )
+    device: Device = setting(Device.auto, "cpu or cuda; auto: cuda, where this machine has it")
+    precision: Precision = setting(
+        Precision.auto, "of the audio tower, on a GPU of all parts; weights stay float32"
+    )
+    gradient_checkpointing: bool = setting(
+        False,
+        "keep no activations within layers, but compute them again for their gradients: a fraction "
+        "of the memory, for about a third more time",
+    )
     audio_prompt: str = setting("", "asked of clips without a prompt of their own")
     image_prompt: str = setting("", "asked of images without a prompt of their own")
     augment: bool = setting(True, "vary clips and images")

@@ -2,9 +2,10 @@
 
 import random
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 from itertools import chain, compress
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from pipelines.training.augment import augment_image, mask_mel, warp_mel
 from pipelines.training.clip import heard
 from pipelines.training.examples import Example, Kind
 from pipelines.training.pieces import Resplit
+from pipelines.training.sequences import Place, places, sequences
 from stages.fuse import prompt_content
 from stages.picture import read_image
 
@@ -29,16 +31,33 @@ class Batch:
     """What a step computes on."""
 
     kind: Kind
-    texts: list[str]  # the answers
+    texts: list[str]  # the answers of its rows
+    places: list[Place]  # of the rows: in sequences of their own, or several in one
     token_ids: Tensor  # int64 [batch, seq], prompt and answer, padded on the right
     shown: Tensor  # the same as the decoder reads it: some tokens of the answer are wrong
-    positions: Tensor  # int64 [batch, seq], -1 for padding
+    positions: Tensor  # int64 [batch, seq], from 0 in every row, -1 for padding
     answers: Tensor  # bool [batch, seq], True at answer tokens, the closing one included
     spelt: Tensor  # int64 [batch, seq], letters said up to and with each token; 0 without clips
-    mels: Tensor | None = None  # [batch, frames, bins]
-    lengths: Tensor | None = None  # int64 [batch], frames of each clip
+    row_of: Tensor | None = None  # int64 [batch, seq], of each token, where rows share sequences
+    mels: Tensor | None = None  # [rows, frames, bins]
+    lengths: Tensor | None = None  # int64 [rows], frames of each clip
     phones: list[str | None] = field(default_factory=list)  # of each clip's frames
-    pixels: Tensor | None = None  # [batch, 3, size, size], 0..1
+    pixels: Tensor | None = None  # [rows, 3, size, size], 0..1
+
+    def pinned(self) -> "Batch":
+        """The same in page-locked memory, from where a GPU copies beside what it computes."""
+        return self._changed(Tensor.pin_memory)
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device; a copy from page-locked memory is not waited for."""
+        return self._changed(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        held: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
+        for name, value in held.items():
+            if isinstance(value, Tensor):
+                held[name] = change(value)
+        return Batch(**held)
 
 
 @dataclass(frozen=True)
@@ -55,6 +74,7 @@ class Collator:
             them alone, and listens and looks.
         resplit: how answers are cut into tokens; None leaves them as the vocabulary has them.
         image_side: pixels a side to which images are reduced; None leaves them.
+        pack: short rows share sequences, and come in another order.
     """
 
     tokenizer: Tokenizer
@@ -65,6 +85,7 @@ class Collator:
     wrong: float = 0.0
     resplit: Resplit | None = None
     image_side: int | None = None
+    pack: bool = False
 
     def __call__(self, examples: Sequence[Example], salt: str) -> Batch:
         """One batch.
@@ -76,29 +97,38 @@ class Collator:
         seeds = [zlib.crc32(f"{salt} {n} {e.item}".encode()) for n, e in enumerate(examples)]
         rows = [self._ids(e, seed) for e, seed in zip(examples, seeds, strict=True)]
         said = [self.tokenizer.said(ids) for ids in rows]
-        longest = max(map(len, rows))
-        shape = (len(rows), longest)
+        answers = chain.from_iterable(compress(*row) for row in zip(rows, said, strict=True))
+        others = [token for token in answers if token not in self.tokenizer.stop_ids]
+        lengths = [len(ids) for ids in rows]
+        shared = sequences(lengths, self.pack)
+        # Media are taken one after the other: rows come as they are in the sequences.
+        order = list(chain.from_iterable(shared))
+        examples, seeds = [examples[n] for n in order], [seeds[n] for n in order]
+        shape = (len(shared), max(lengths))
         batch = Batch(
             kind=examples[0].kind,
             texts=[example.answer for example in examples],
+            places=places(shared, lengths),
             token_ids=torch.zeros(shape, dtype=torch.int64),
             shown=torch.zeros(shape, dtype=torch.int64),
             positions=torch.full(shape, EMPTY),
             answers=torch.zeros(shape, dtype=torch.bool),
             spelt=torch.zeros(shape, dtype=torch.int64),
         )
-        answers = chain.from_iterable(compress(*row) for row in zip(rows, said, strict=True))
-        others = [token for token in answers if token not in self.tokenizer.stop_ids]
-        for row, (ids, says) in enumerate(zip(rows, said, strict=True)):
-            length = len(ids)
-            batch.token_ids[row, :length] = torch.tensor(ids)
+        if len(shared) < len(rows):
+            batch.row_of = torch.full(shape, EMPTY)
+        for row, (n, place) in enumerate(zip(order, batch.places, strict=True)):
+            ids, says = rows[n], said[n]
+            batch.token_ids[place] = torch.tensor(ids)
             shown = self._partly_wrong(ids, says, others, seeds[row])
-            batch.shown[row, :length] = torch.tensor(shown)
-            batch.positions[row, :length] = torch.arange(length)
-            batch.answers[row, :length] = torch.tensor(says)
+            batch.shown[place] = torch.tensor(shown)
+            batch.positions[place] = torch.arange(len(ids))
+            batch.answers[place] = torch.tensor(says)
+            if batch.row_of is not None:
+                batch.row_of[place] = row
             if batch.kind is Kind.audio and not examples[row].chat:
                 first = says.index(True)
-                batch.spelt[row, first:length] = torch.tensor(self._spelt(ids[first:]))
+                batch.spelt[place][first:] = torch.tensor(self._spelt(ids[first:]))
         if batch.kind is Kind.audio:
             clips = [self._clip(e, seed) for e, seed in zip(examples, seeds, strict=True)]
             mels = [mel for mel, _ in clips]

@@ -67,6 +67,7 @@ def _encoded(
 ) -> Iterator[tuple[Batch, Encoded]]:
     for start in range(0, len(examples), _ROWS):
         batch = collate(examples[start : start + _ROWS], "")
+        batch = batch.to(model.device)
         yield batch, encode(model, batch)
 
 
@@ -79,4 +80,5 @@ def _recall(
         soft += encoded.images or encoded.audio
         texts += said(model, batch)
     found = objective.contrastive.scores(soft, texts).argmax(1)
-    return float((found == torch.arange(len(soft))).float().mean())
+    right = torch.arange(len(soft), device=found.device)
+    return float((found == right).float().mean())

@@ -20,7 +20,6 @@ from torch.optim.swa_utils import AveragedModel
 import gemma3n
 from gemma3n.checkpoint import Checkpoint
 from gemma3n.config import Config
-from gemma3n.device import resolve_precision
 from gemma3n.errors import SettingsError
 from gemma3n.lora import Adapter
 from gemma3n.model import Gemma3n
@@ -32,6 +31,7 @@ from pipelines.settings import TrainJob, Trains
 from pipelines.training.adaptation import Adaptation
 from pipelines.training.augment import SLOWEST
 from pipelines.training.batch import Batch, Collator
+from pipelines.training.device import products
 from pipelines.training.examples import Example, Kind, fitting, longest_clip, read_examples
 from pipelines.training.files import ADAPTER, CHECKPOINT, HEADS, STATE
 from pipelines.training.heads import heads_scores
@@ -65,10 +65,12 @@ class Loop:
     Args:
         job: settings.
         rank: number of this process; 0 logs, saves and validates.
+        device: where it computes, from `training_device`.
     """
 
-    def __init__(self, job: TrainJob, rank: int = 0) -> None:
+    def __init__(self, job: TrainJob, rank: int, device: torch.device) -> None:
         self.job, self.rank, self.world = job, rank, job.processes
+        self.device, formats = device, products(job.precision, device)
         self.output, init = Path(job.output), checkpoint_folder(job.init)
         self.companions = init
         torch.manual_seed(job.seed)
@@ -78,8 +80,9 @@ class Loop:
         if any(init.glob("*.safetensors")):
             self.model.load(Checkpoint(init))
         self.model.act_rounded(job.qat.weights, job.qat.ple_bits)
+        if job.gradient_checkpointing:
+            self.model.recompute()
         self.adapter = Adaptation(self.model, job) if job.trains is Trains.lora else None
-        dtype = resolve_precision(job.precision.value, torch.device("cpu"))
         self.collate = Collator(
             tokenizer,
             mel_config(init),
@@ -89,6 +92,7 @@ class Loop:
             job.batch.wrong,
             Resplit(tokenizer, job.batch.split),
             job.batch.image_side,
+            job.batch.pack,
         )
         slowest = SLOWEST if job.augment else 1.0
         examples = fitting(read_examples(job.train), config, slowest)
@@ -99,7 +103,7 @@ class Loop:
             )
         captions = Counter(e.answer for e in examples if e.kind is Kind.image and not e.asks)
         classes = [answer for answer, _ in captions.most_common(_CLASSES)]
-        self.objective = Objective(self.model, job.loss, classes, dtype)
+        self.objective = Objective(self.model, job.loss, classes, formats)
         if (heads := init.parent / HEADS).is_file():
             self._take_heads(heads)
         self.samplers = _samplers(job, examples)
@@ -108,6 +112,10 @@ class Loop:
         # A model that stays as it is needs no place in the state.
         changing = self.model if self.adapter is None else self.adapter.added
         self.modules = nn.ModuleDict({"model": changing, "objective": self.objective})
+        self.model.place(self.device)
+        self.objective.to(self.device)
+        if self.adapter is not None:
+            self.adapter.added.to(self.device)
         self.optimizer = make_optimizer(self.modules, job.rate)
         self.mean: AveragedModel | None = None
         self.state = nn.ModuleDict({"trained": self.modules})
@@ -165,8 +173,10 @@ class Loop:
 
     def _take_step(self, batches: list[Batch]) -> dict[str, float]:
         """One change of the weights: all its batches, then the optimizer."""
+        # Dropout draws what step and process say, on any device: no generator's state to save.
+        torch.manual_seed((self.job.seed * 1_000_003 + self.step) * self.world + self.rank)
         shown: dict[str, float] = defaultdict(float)
-        for number, batch in enumerate(batches):
+        for number, batch in enumerate(one.to(self.device) for one in batches):
             sizes = self.sizes.of(self.step * len(batches) + number)
             losses = self.objective(self.model, batch, sizes)
             share = 1 / self.job.batch.accumulate
@@ -203,13 +213,13 @@ class Loop:
             number = (step * self.job.batch.accumulate + part) * self.world + self.rank
             for sampler in self.samplers.values():
                 batches.append(self.collate(sampler.batch(number), str(number)))
-        return batches
+        return [batch.pinned() for batch in batches] if self.device.type == "cuda" else batches
 
     def _agree(self, over: bool) -> bool:
         """All processes stop after the same step."""
         if self.world == 1:
             return over
-        flag = torch.tensor([float(over)])
+        flag = torch.tensor([float(over)], device=self.device)
         dist.broadcast(flag, 0)
         return bool(flag.item())
 
@@ -225,7 +235,7 @@ class Loop:
             self.adapter.save(changed, self.output / ADAPTER)
         else:
             changed.save(self.output / CHECKPOINT, self.companions)
-        heads = {n: t.contiguous() for n, t in objective.state_dict().items()}
+        heads = {n: t.cpu().contiguous() for n, t in objective.state_dict().items()}
         classes = json.dumps(list(objective.classify.places))
         save_file(heads, self.output / HEADS, {_CLASS_LIST: classes})
 
@@ -250,16 +260,16 @@ class Loop:
         """What was saved, loaded as any job would, rounded if that is what it trains for."""
         qat = self.job.qat
         precision = "float32" if qat.weights is None else qat.weights.value
-        ple = Ple("resident", qat.ple_bits)
-        if self.adapter is None:
-            return gemma3n.load(self.output / CHECKPOINT, precision=precision, ple=ple)
-        adapter = self.output / ADAPTER
-        return gemma3n.load(self.job.init, precision=precision, ple=ple, adapter=adapter)
+        ple, device = Ple("resident", qat.ple_bits), str(self.device)
+        adapter = None if self.adapter is None else self.output / ADAPTER
+        model = self.output / CHECKPOINT if adapter is None else self.job.init
+        return gemma3n.load(model, precision=precision, device=device, ple=ple, adapter=adapter)
 
     def _validate(self) -> None:
         if self.rank == 0 and self.job.dev:
             self._save_checkpoint()
-            collate = replace(self.collate, augment=False, wrong=0.0, resplit=None, image_side=None)
+            plain = replace(self.collate, augment=False, wrong=0.0, resplit=None)
+            collate = replace(plain, image_side=None, pack=False)
             dev = fitting(read_examples(self.job.dev), self.model.config)
             groups = by_group(dev, self.job.validate_rows)
             changed, objective = self._result()

@@ -15,6 +15,7 @@ from gemma3n.losses.phones import Phones
 from gemma3n.trainable import Trainable
 from pipelines.settings import LossSettings
 from pipelines.training.batch import Batch
+from pipelines.training.device import Products, mixed
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Objective(nn.Module):
         model: that is trained.
         weights: of the losses; one with weight 0 is not computed.
         classes: answers that the image classifier knows.
-        dtype: of the audio tower's matrix products.
+        products: number formats of the model's matrix products.
     """
 
     def __init__(
@@ -42,10 +43,10 @@ class Objective(nn.Module):
         model: Trainable,
         weights: LossSettings,
         classes: Sequence[str],
-        dtype: torch.dtype = torch.float32,
+        products: Products | None = None,
     ) -> None:
         super().__init__()
-        self.weights, self.dtype = weights, dtype
+        self.weights, self.products = weights, products or Products()
         hidden = model.config.text.hidden_size
         self.contrastive = Contrastive(hidden)
         self.classify = Classify(hidden, classes)
@@ -58,10 +59,11 @@ class Objective(nn.Module):
         self, model: Trainable, batch: Batch, sizes: Sequence[Weighted]
     ) -> dict[str, Tensor]:
         """The losses of a batch, each times its weight; their sum is to be lowered."""
-        encoded = encode(model, batch, self.dtype)
+        encoded = encode(model, batch, self.products)
         losses: dict[str, Tensor] = {}
         if self.weights.answer:
-            losses |= self._answers(model, batch, encoded, sizes)
+            with mixed(batch.token_ids.device, self.products.others):
+                losses |= self._answers(model, batch, encoded, sizes)
         if encoded.frames is not None and encoded.frame_lengths is not None:
             if self.weights.ctc:
                 ctc = self.ctc(encoded.frames, encoded.frame_lengths, batch.texts)
@@ -84,41 +86,45 @@ class Objective(nn.Module):
         """Losses of what the decoder says, and of where it listens."""
         embeddings = model.fused(batch.shown, encoded.images, encoded.audio)
         step = (model.text, batch.shown, embeddings, batch.positions, batch.answers, sizes)
+        right = (batch.token_ids, batch.row_of)
         if not self.weights.guide or encoded.frames is None or encoded.frame_lengths is None:
-            return {"answer": self.weights.answer * joint_loss(*step, targets=batch.token_ids)}
+            return {"answer": self.weights.answer * joint_loss(*step, *right)}
         spans = self.ctc.align(encoded.frames, encoded.frame_lengths, batch.texts)
         config, audio = model.config, model.config.audio
         assert audio is not None  # there are frames
         wanted = wanted_keys(
-            *(batch.token_ids, config.audio_token_id, batch.spelt, spans),
+            *(batch.token_ids, config.audio_token_id, batch.spelt, batch.places, spans),
             audio.conf_reduction_factor,
         )
         queries = wanted.shape[1] - first_answer(batch.answers) + 1
         with watching(model.text, queries) as watched:
-            answer = joint_loss(*step, targets=batch.token_ids)
+            answer = joint_loss(*step, *right)
         guide = guide_loss(watched, wanted[:, -queries:])
         return {"answer": self.weights.answer * answer, "guide": self.weights.guide * guide}
 
 
 def said(model: Trainable, batch: Batch) -> list[Tensor]:
     """Embeddings [tokens, hidden] of each answer."""
-    answers = zip(batch.token_ids, batch.answers, strict=True)
-    return [model.text.embed(ids[keep]) for ids, keep in answers]
+    return [
+        model.text.embed(batch.token_ids[place][batch.answers[place]]) for place in batch.places
+    ]
 
 
-def encode(model: Trainable, batch: Batch, dtype: torch.dtype = torch.float32) -> Encoded:
+def encode(model: Trainable, batch: Batch, products: Products | None = None) -> Encoded:
     """Pass the batch through the tower of its kind, once for all nested sizes and losses.
 
     Args:
         model: in training.
-        batch: of one kind.
-        dtype: of the audio tower's matrix products. The other parts are float32: on a CPU,
-            gradients of depthwise convolutions and small decoder steps are slower in bfloat16.
+        batch: of one kind, where the model is.
+        products: number formats of its matrix products; float32 by default.
     """
+    products, device = products or Products(), batch.token_ids.device
     if batch.mels is not None and batch.lengths is not None:
-        with torch.autocast(batch.mels.device.type, dtype, enabled=dtype is torch.bfloat16):
+        with mixed(device, products.audio):
             audio, frames, lengths = model.soft_audio(batch.mels, batch.lengths)
         return Encoded([], [clip.float() for clip in audio], frames.float(), lengths)
     if batch.pixels is not None:
-        return Encoded(list(model.soft_images(batch.pixels)), [])
+        with mixed(device, products.others):
+            images = model.soft_images(batch.pixels)
+        return Encoded(list(images.float()), [])
     return Encoded([], [])

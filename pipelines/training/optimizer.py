@@ -75,7 +75,8 @@ def average_gradients(parameters: list[nn.Parameter], world: int) -> None:
     A parameter that one process did not use counts there as a gradient of zero; one that none used
     keeps having none.
     """
-    used = torch.tensor([p.grad is not None for p in parameters], dtype=torch.uint8)
+    device = parameters[0].device
+    used = torch.tensor([p.grad is not None for p in parameters], dtype=torch.uint8, device=device)
     dist.all_reduce(used, dist.ReduceOp.MAX)
     some = [p for p, is_used in zip(parameters, used.tolist(), strict=True) if is_used]
     if not some:

@@ -63,7 +63,7 @@ def load_state(folder: Path, modules: nn.Module, optimizer: Optimizer) -> dict[s
 def _flat(optimizer: Optimizer) -> dict[str, Tensor]:
     state = optimizer.state_dict()["state"]
     return {
-        f"{number}.{name}": torch.as_tensor(value).contiguous()
+        f"{number}.{name}": torch.as_tensor(value).cpu().contiguous()
         for number, entry in state.items()
         for name, value in entry.items()
     }

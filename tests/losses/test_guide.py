@@ -16,7 +16,8 @@ def test_tokens_look_where_the_next_one_is_said() -> None:
     )
     spelt = torch.tensor([[0, 0, 0, 0, 0, 0, 1, 3, 3, 0], [0, 0, 1, 2, 2] + [0] * 5])
     # "a bc": the first letter begins at 80 ms, the others at 560 and 600 ms.
-    wanted = wanted_keys(ids, clip, spelt, [[2, 14, 15], []], every=4)
+    rows = [(0, slice(0, 10)), (1, slice(0, 5))]
+    wanted = wanted_keys(ids, clip, spelt, rows, [[2, 14, 15], []], every=4)
     looks = {
         at: keys.nonzero().flatten().tolist() for at, keys in enumerate(wanted[0]) if keys.any()
     }

@@ -17,7 +17,11 @@ def logprobs_of(logits: Tensor, token_ids: Tensor) -> Tensor:
         float32 [...]
     """
     chosen = logits.gather(-1, token_ids[..., None]).squeeze(-1)
-    return chosen - logits.logsumexp(-1)
+    if logits.device.type != "cpu" or torch.is_grad_enabled():
+        return chosen - logits.logsumexp(-1)
+    # A row of logits stays in a core's cache from one operation to the next, all of them do not.
+    rows = [row.logsumexp(-1) for row in logits.flatten(0, -2)]
+    return chosen - torch.stack(rows).view(chosen.shape) if rows else chosen
 
 
 def sample(logits: Tensor, sampling: Sampling, draws: Tensor) -> Tensor:

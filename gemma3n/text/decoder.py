@@ -116,6 +116,16 @@ class DecoderLayer(nn.Module):
         return torch.cat([streams[:1], streams[1:] + addition])
 
 
+def _capped(logits: Tensor, cap: float) -> Tensor:
+    """Logits [..., vocab] between -cap and cap; those given may be overwritten."""
+    if torch.is_grad_enabled() or logits.device.type != "cpu":
+        return torch.tanh(logits / cap) * cap
+    # A row of them stays in a core's cache from one operation to the next, all of them do not.
+    for row in logits.flatten(0, -2):
+        row.div_(cap).tanh_().mul_(cap)
+    return logits
+
+
 @dataclass(frozen=True)
 class Running:
     """The layers that run at one nested size, and how wide each FFN is."""
@@ -286,7 +296,7 @@ class Decoder(nn.Module):
         """Hidden states [..., hidden] -> logits [..., vocab], softly capped."""
         logits = self.embed_tokens.project(hidden)
         cap = self.config.final_logit_softcapping
-        return logits if cap is None else torch.tanh(logits / cap) * cap
+        return logits if cap is None else _capped(logits, cap)
 
     def _ropes(self, positions: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
         thetas = {FULL: self.config.rope_theta, SLIDING: self.config.rope_local_base_freq}

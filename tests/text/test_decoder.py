@@ -123,3 +123,16 @@ def test_bfloat16_agrees_with_the_reference_in_direction_and_choice(
         assert torch.cosine_similarity(logits.float(), expected, -1).min() >= 0.995
     agreed = logits.argmax(-1) == reference["logits"].argmax(-1)
     assert agreed.float().mean() >= 0.85
+
+
+def test_logits_are_capped_alike_with_and_without_gradients(model: Gemma3n) -> None:
+    decoder = model.text
+    drawn = torch.Generator().manual_seed(0)
+    hidden = torch.randn(3, 2, decoder.config.hidden_size, generator=drawn) * 40
+    exact = decoder.logits(hidden)
+    with torch.no_grad():
+        found = decoder.logits(hidden)
+    cap = decoder.config.final_logit_softcapping
+    assert cap is not None
+    assert cap * 0.9 < float(exact.max()) <= cap
+    close(found, exact.detach(), atol=1e-5)

@@ -33,6 +33,7 @@ def full_row() -> Row:
         image_tokens=[],
         token_ids=[2, 5, 262_143],
         embeddings=torch.randn(3, 8),
+        doubted=-0.7,
         text="",
         new_tokens=4,
         logprob=None,

@@ -68,7 +68,7 @@ def test_what_was_in_quotes_arrives_as_it_was_typed() -> None:
         ("nested=full,full,small", ["full", "small"]),
         ("decode.top_k=sort(3,1,2)", ["1", "2", "3"]),
         ("executor=in_process,ray", ["in_process", "ray"]),
-        ("executor=glob(ray_*)", ["ray_gpus", "ray_nodes", "ray_spot"]),
+        ("executor=glob(ray_*)", ["ray_escalate", "ray_gpus", "ray_nodes", "ray_spot"]),
         ("executor=glob(*,exclude=ray_*)", ["ray"]),
         ("nested.layers=[0,1],[0,1,2]", ["[0,1]", "[0,1,2]"]),
         ("decode={top_k: 1},{top_k: 2}", ["{top_k:1}", "{top_k:2}"]),
@@ -115,7 +115,10 @@ def test_what_is_no_setting_is_left_to_the_check_of_a_run() -> None:
     ("word", "why"),
     [
         ("decode.temperature=interval(0,1)", "List them, decode.temperature=1,2,4 or"),
-        ("executor=glob(nope*)", "of executor there is: ray, ray_gpus, ray_nodes, ray_spot."),
+        (
+            "executor=glob(nope*)",
+            "of executor there is: ray, ray_escalate, ray_gpus, ray_nodes, ray_spot.",
+        ),
         ("nested=glob(*)", "of nested there is: none."),
     ],
 )

@@ -20,7 +20,7 @@ def logprobs_of(logits: Tensor, token_ids: Tensor) -> Tensor:
     if logits.device.type != "cpu" or torch.is_grad_enabled():
         return chosen - logits.logsumexp(-1)
     # A row of logits stays in a core's cache from one operation to the next, all of them do not.
-    rows = [row.logsumexp(-1) for row in logits.flatten(0, -2)]
+    rows = [row.logsumexp(-1) for row in logits.reshape(-1, logits.shape[-1])]
     return chosen - torch.stack(rows).view(chosen.shape) if rows else chosen
 
 

@@ -75,7 +75,8 @@ def load(
     where = resolve_device(device)
     if towers not in TowerPrecision.__members__:
         raise SettingsError(
-            f"towers='{towers}'; accepted are {', '.join(TowerPrecision.__members__)}."
+            f"towers='{towers}'; accepted are {', '.join(TowerPrecision.__members__)}. "
+            "Choose one of them."
         )
     if budget_gb is not None and nested not in ("full", FULL_SIZE):
         raise SettingsError(

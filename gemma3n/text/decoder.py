@@ -121,7 +121,7 @@ def _capped(logits: Tensor, cap: float) -> Tensor:
     if torch.is_grad_enabled() or logits.device.type != "cpu":
         return torch.tanh(logits / cap) * cap
     # A row of them stays in a core's cache from one operation to the next, all of them do not.
-    for row in logits.flatten(0, -2):
+    for row in logits.view(-1, logits.shape[-1]):
         row.div_(cap).tanh_().mul_(cap)
     return logits
 

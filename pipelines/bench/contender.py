@@ -2,7 +2,7 @@
 
 A contender is a process of its own: it loads, decodes random rows, reads a long prompt, and says
 what it took. It brings an `Engine`; what that is asked, and in which order, is the same for all.
-Nothing here may import more than NumPy.
+Nothing here may import more than NumPy, nor may `cost`.
 """
 
 import json
@@ -11,12 +11,15 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from pipelines.bench.cost import resident_bytes, seconds
 
 Array = npt.NDArray[np.float32]
 _CHECKED = 16  # tokens of the prompt whose logits tell whether contenders do the same
@@ -56,12 +59,12 @@ def text(load: Callable[[Mapping[str, Any]], Engine]) -> None:
         asked = prompts(rows, wanted["prompt_tokens"], vocab)
         steps = engine.decode(asked, wanted["new_tokens"])
         found[f"{rows} rows, tokens/s"] = rows / statistics.median(steps)
-        found.setdefault("peak", peak_bytes())
+        found.setdefault("peak", resident_bytes()["VmHWM"])
     for length in wanted["prompts"]:
         (ids,) = prompts(1, length, vocab)
-        seconds = [_seconds(lambda ids=ids: engine.prompt(ids)) for _ in range(3)]  # type: ignore[misc]
-        found[f"prompt of {length}, tokens/s"] = length / statistics.median(seconds)
-    found.setdefault("peak", peak_bytes())
+        taken = _median_of_three(partial(engine.prompt, ids))
+        found[f"prompt of {length}, tokens/s"] = length / taken
+    found.setdefault("peak", resident_bytes()["VmHWM"])
     sys.stdout.write(json.dumps(found))
 
 
@@ -71,12 +74,14 @@ def tower(load: Callable[[Mapping[str, Any]], Tower]) -> None:
     began = time.perf_counter()
     made = load(wanted)
     found: dict[str, float | int] = {"load, s": time.perf_counter() - began}
+    given = []
     for name, units in wanted["inputs"].items():
         value = np.load(Path(wanted["folder"]) / f"{name}.npy")
-        np.save(wanted["output"], made.encode(value))
-        seconds = statistics.median(_seconds(lambda v=value: made.encode(v)) for _ in range(3))  # type: ignore[misc]
-        found[f"{name}, {units['name']}/s"] = units["count"] / seconds
-    found["peak"] = peak_bytes()
+        given.append(made.encode(value).ravel())
+        taken = _median_of_three(partial(made.encode, value))
+        found[f"{name}, {units['name']}/s"] = units["count"] / taken
+    np.save(wanted["output"], np.concatenate(given))
+    found["peak"] = resident_bytes()["VmHWM"]
     sys.stdout.write(json.dumps(found))
 
 
@@ -91,15 +96,5 @@ def between(times: Sequence[float]) -> list[float]:
     return [after - before for before, after in pairwise(times)]
 
 
-def peak_bytes() -> int:
-    """The most memory that this process has held, files' pages among it."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("/proc/self/status does not say VmHWM")
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+def _median_of_three(work: Callable[[], object]) -> float:
+    return statistics.median(seconds(work) for _ in range(3))

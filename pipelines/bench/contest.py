@@ -130,7 +130,7 @@ def hold(
                     raise SettingsError(
                         f"{name} computes something else than {contenders[0].name}: the cosine of "
                         f"their outputs is {cosine:.3f}, and {alike:g} is the least. Give all the "
-                        "same weights."
+                        "same weights; files kept in peers_files may be of others."
                     )
     return contest
 

@@ -20,13 +20,12 @@ from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize
 from gemma3n.memory import plan_memory
 from gemma3n.placement import Ple
+from pipelines.bench.cost import resident_bytes
 from pipelines.bench.table import Bench
 from pipelines.mistakes import refused_elsewhere
 from pipelines.nested import nested_size
 from pipelines.plan import check_context
 from pipelines.settings import BenchJob
-
-_MEMORY = ("VmHWM", "RssFile", "RssAnon")  # as the kernel calls them
 
 
 class KilledError(SettingsError):
@@ -126,13 +125,6 @@ def measure(wanted: Mapping[str, Any]) -> dict[str, Any]:
 
 def _now() -> float:
     return time.perf_counter()
-
-
-def resident_bytes() -> dict[str, int]:
-    """Of this process: its peak, and what it holds now of files and of its own."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    found = dict(line.split(":", 1) for line in lines)
-    return {name: int(found[name].split()[0]) * 1024 for name in _MEMORY}
 
 
 def run_apart(

@@ -36,17 +36,19 @@ def bench_encode(job: BenchJob) -> Contest:
     if there.get(job.tower) is None:
         have = [part.value for part, made in there.items() if made is not None]
         raise SettingsError(
-            f"tower={job.tower.value}; this checkpoint has {' and '.join(have) or 'no towers'}."
+            f"tower={job.tower.value}; this checkpoint has {' and '.join(have) or 'no towers'}. "
+            "Name a tower that is there, or a checkpoint that has it."
         )
     if others := [one.value for one in job.precisions if one not in _PRECISIONS]:
         raise SettingsError(
             f"precisions={others}; towers are measured in "
-            f"{', '.join(one.value for one in _PRECISIONS)}."
+            f"{', '.join(one.value for one in _PRECISIONS)}. Name some of these."
         )
     peer, module = _PEERS[job.tower]
     if other := [one.value for one in job.peers if one is not peer]:
         raise SettingsError(
-            f"peers={other}: of the {job.tower.value} tower there is {peer.value} alone."
+            f"peers={other}: of the {job.tower.value} tower there is {peer.value} alone. "
+            "Name that, or nobody."
         )
     checkpoint = Checkpoint(job.model.path, [job.tower.value])
     threads = usable_cores()

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 from gemma3n.checkpoint import Checkpoint
+from gemma3n.errors import SettingsError
 from gemma3n.matformer import FULL_SIZE
 from pipelines.bench.peers_env import run_peer
 from pipelines.settings import Weights
@@ -23,7 +24,7 @@ def gguf_file(folder: Path, kind: str, checkpoint: Checkpoint, python: Path, thr
         threads: that round.
 
     Raises:
-        SettingsError: llama.cpp does not run such a decoder, or failed.
+        SettingsError: llama.cpp does not run such a decoder or failed, or gguf is not installed.
     """
     path = folder / f"{kind}.gguf"
     if path.exists():
@@ -47,7 +48,13 @@ def gguf_file(folder: Path, kind: str, checkpoint: Checkpoint, python: Path, thr
 
 
 def _write(checkpoint: Checkpoint, path: Path) -> None:
-    from pipelines.export.gguf import write_gguf
+    try:
+        from pipelines.export.gguf import write_gguf
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            "what llama.cpp reads is written with gguf, which is not installed. "
+            "Install gemma3n-pipelines[export]."
+        ) from error
 
     aside = path.with_suffix(".writing")
     shutil.rmtree(aside, ignore_errors=True)

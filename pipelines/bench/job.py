@@ -36,6 +36,8 @@ def bench(job: BenchJob) -> int:
     for name in ("batches", "prompts"):
         if any(value < 1 for value in getattr(job, name)):
             raise SettingsError(f"{name}={getattr(job, name)}; each is at least 1. Change it.")
+    if not job.precisions:
+        raise SettingsError("precisions=[] leaves nothing of ours. Name some: [bfloat16,int8]")
     found: Found
     match job.what:
         case Measured.decode if job.peers:

@@ -2,11 +2,12 @@
 
 import json
 import sys
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+
+from pipelines.bench.cost import seconds
 
 VALUES = 1 << 27  # float32 values that are read
 
@@ -20,18 +21,12 @@ def read_limit() -> float:
         (lambda: torch.mv(matrix, vector), first.nbytes),
         (first.sum, first.nbytes),
     ]
-    return max(size / min(_seconds(way) for _ in range(5)) / 1e9 for way, size in ways)
+    return max(size / min(seconds(way) for _ in range(5)) / 1e9 for way, size in ways)
 
 
 def measure(_: Mapping[str, Any]) -> dict[str, float]:
     """The limit, for a process that has nothing else in its memory."""
     return {"memory read, GB/s": read_limit()}
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

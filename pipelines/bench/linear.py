@@ -6,7 +6,6 @@ more weights than a processor's cache holds.
 """
 
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import cycle
@@ -21,6 +20,7 @@ from gemma3n.routes.blocks import Block
 from gemma3n.routes.int4 import Int4
 from gemma3n.routes.int8 import Int8
 from gemma3n.routes.packed import Packed
+from pipelines.bench.cost import seconds
 from pipelines.bench.limit import read_limit
 from pipelines.bench.table import Bench
 from pipelines.settings import BenchJob
@@ -86,16 +86,10 @@ def _run(contenders: Mapping[str, list[Block]], rows: list[int]) -> dict[str, fl
         for _ in range(_PRODUCTS):
             for name, blocks in turns.items():
                 block = next(blocks)
-                times[name].append(_seconds(partial(block, x)))
-        for name, seconds in times.items():
-            median = statistics.median(seconds)
+                times[name].append(seconds(partial(block, x)))
+        for name, taken in times.items():
+            median = statistics.median(taken)
             found[f"{name}, {count} rows, µs"] = median * 1e6
             if count == 1:
                 found[f"{name}, {count} rows, GB/s"] = contenders[name][0].bytes / median / 1e9
     return found
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began

@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.bench.cost import seconds
 from pipelines.bench.table import Bench
 from pipelines.settings import BenchJob
 from pipelines.step import expand_step, run_step
@@ -33,9 +33,7 @@ def bench_read(job: BenchJob) -> Bench:
     with _folder(_write_clip, job.files) as folder:
         work = _reading(folder, Media.audio, load, "mel", Mel(MelSettings(), load))
         work()
-        runs = [
-            {"times real time": job.files * _CLIP_S / _seconds(work)} for _ in range(job.repeat)
-        ]
+        runs = [{"times real time": job.files * _CLIP_S / seconds(work)} for _ in range(job.repeat)]
     title = f"{job.files} clips of {_CLIP_S} s read and made mel frames, {_cores()} threads"
     return Bench(title, {"files": job.files, "threads": _cores()}, runs)
 
@@ -58,12 +56,12 @@ def bench_resize(job: BenchJob) -> Bench:
         theirs()
         runs = []
         for _ in range(job.repeat):
-            seconds, plain = _seconds(ours), _seconds(theirs)
+            mine, plain = seconds(ours), seconds(theirs)
             runs.append(
                 {
-                    "pictures/s": job.files / seconds,
+                    "pictures/s": job.files / mine,
                     "pictures/s, Pillow": job.files / plain,
-                    "ours to Pillow": plain / seconds,
+                    "ours to Pillow": plain / mine,
                 }
             )
     title = (
@@ -97,12 +95,6 @@ def _plain(path: Path) -> int:
     with Image.open(path) as image:
         small = image.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
     return np.asarray(small).shape[0]
-
-
-def _seconds(work: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def _cores() -> int:

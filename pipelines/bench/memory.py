@@ -18,7 +18,8 @@ from gemma3n.matformer import NestedSize
 from gemma3n.memory import plan_memory
 from gemma3n.placement import Ple
 from gemma3n.readable import bytes_text
-from pipelines.bench.decode import KilledError, resident_bytes, run_apart
+from pipelines.bench.cost import resident_bytes
+from pipelines.bench.decode import KilledError, run_apart
 from pipelines.bench.table import Lines
 from pipelines.cgroup import Group, limited
 from pipelines.nested import nested_size

@@ -26,10 +26,9 @@ from pipelines.settings import BenchJob
 _PRODUCTS = (
     "aten::mm",
     "aten::addmm",
-    "aten::linear",
+    "aten::_int_mm",
     "aten::_weight_int4pack_mm_for_cpu",
     "mkldnn::_linear_pointwise",
-    "mkldnn_linear_pointwise",
     "onednn::qlinear_pointwise",
 )
 _SKIPPED = 3  # first steps, which bring in what later ones find

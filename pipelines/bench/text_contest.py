@@ -1,6 +1,5 @@
 """Text at the speed of ours and of other projects' engines: decoding rows, and reading prompts."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -88,8 +87,6 @@ def _contest(job: BenchJob, what: str, work: dict[str, Any]) -> Contest:
 
 
 def _check(job: BenchJob, size: NestedSize) -> None:
-    if not job.precisions:
-        raise SettingsError("precisions=[] leaves nothing of ours. Name some: [bfloat16,int8]")
     if Precision.auto in job.precisions:
         raise SettingsError(
             "precisions: auto is what suits a machine, and is not the same everywhere. Name them: "
@@ -130,14 +127,13 @@ def _peers(job: BenchJob, checkpoint: Checkpoint, threads: int) -> list[Contende
     found = []
     python = peers_python(job.peers_env) if job.peers else Path()
     if Peer.transformers in job.peers:
-        module, wanted = "pipelines.bench.peers.transformers_text", {"precision": "bfloat16"}
-        found.append(Contender(_TRANSFORMERS, module, wanted, python))
+        module = "pipelines.bench.peers.transformers_text"
+        found.append(Contender(_TRANSFORMERS, module, {"precision": "bfloat16"}, python))
     if Peer.llama_cpp in job.peers:
         folder = Path(job.peers_files) / checkpoint.folder.name
         for precision in job.precisions:
             if precision in _GGUF:
                 path = gguf_file(folder, _GGUF[precision], checkpoint, python, threads)
-                more: Mapping[str, Any] = {"gguf": str(path.resolve())}
-                module = "pipelines.bench.peers.llama_cpp_text"
-                found.append(Contender(_llama_name(precision), module, more, python))
+                module, read = "pipelines.bench.peers.llama_cpp_text", {"gguf": str(path.resolve())}
+                found.append(Contender(_llama_name(precision), module, read, python))
     return found

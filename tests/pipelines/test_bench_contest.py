@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from gemma3n.checkpoint import Checkpoint
 from gemma3n.errors import SettingsError
 from pipelines.bench import limit
 from pipelines.bench.contest import Contender, Contest, hold
+from pipelines.bench.gguf_files import gguf_file
 from pipelines.bench.peers_env import peers_python
 from pipelines.cli import main
 
@@ -124,6 +126,7 @@ def test_a_profile_accounts_for_a_step(
         ("peers=[llama_cpp] nested=small", "nested=small: peers run a checkpoint as it is"),
         ("peers=[llama_cpp] peers_env=nowhere", "there are no peers in 'nowhere'"),
         ("what=encode tower=text", "tower=text; this checkpoint has audio and vision"),
+        ("what=encode precisions=[]", "precisions=[] leaves nothing of ours"),
         ("what=encode precisions=[int4]", "precisions=['int4']; towers are measured in float32"),
         ("what=encode peers=[timm]", "peers=['timm']: of the audio tower there is transformers"),
     ],
@@ -143,3 +146,22 @@ def test_what_contenders_share_wants_numpy_alone() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == ""
+
+
+def test_without_the_package_that_writes_gguf_its_extra_is_named(
+    checkpoint_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pipelines.export.gguf", None)
+    checkpoint = Checkpoint(checkpoint_folder, ["text"])
+    with pytest.raises(SettingsError, match=r"not installed. Install gemma3n-pipelines\[export\]"):
+        gguf_file(tmp_path, "BF16", checkpoint, Path(sys.executable), threads=1)
+
+
+def test_a_gguf_file_that_is_there_is_not_written_again(
+    checkpoint_folder: Path, tmp_path: Path
+) -> None:
+    there = tmp_path / "BF16.gguf"
+    there.write_bytes(b"kept")
+    checkpoint = Checkpoint(checkpoint_folder, ["text"])
+    assert gguf_file(tmp_path, "BF16", checkpoint, Path(sys.executable), threads=1) == there
+    assert there.read_bytes() == b"kept"

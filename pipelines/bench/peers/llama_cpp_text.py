@@ -21,10 +21,11 @@ class LlamaCpp:
         rows, threads = max([1, *wanted["batches"]]), wanted["threads"]
         a_row = wanted["prompt_tokens"] + wanted["new_tokens"]
         self.room = max([rows * a_row, _PIECE, *wanted["prompts"]])
-        llama_cpp.llama_log_set(_QUIET, None)
+        llama_cpp.llama_log_set(_silent, None)
         llama_cpp.llama_backend_init()
-        model = llama_cpp.llama_model_default_params()
-        self.model = llama_cpp.llama_model_load_from_file(wanted["gguf"].encode(), model)
+        self.model = llama_cpp.llama_model_load_from_file(
+            wanted["gguf"].encode(), llama_cpp.llama_model_default_params()
+        )
         if not self.model:
             raise SystemExit(f"llama.cpp does not load {wanted['gguf']}")
         context = llama_cpp.llama_context_default_params()
@@ -88,8 +89,6 @@ class LlamaCpp:
 def _silent(_level: int, _text: bytes, _data: ctypes.c_void_p) -> None:
     """Say nothing: standard output is for figures, the error's last line for what went wrong."""
 
-
-_QUIET = _silent
 
 if __name__ == "__main__":
     text(LlamaCpp)

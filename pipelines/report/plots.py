@@ -79,7 +79,7 @@ def axis(values: Sequence[float], from_zero: bool = True, most: int = 5) -> Axis
     """
     low, high = min(values, default=0.0), max(values, default=1.0)
     if from_zero:
-        low = min(0.0, low)
+        low, high = min(0.0, low), max(0.0, high)
     span = high - low or abs(high) or 1.0
     step = nice_step(span * (1.0 if from_zero else 1.3), most)
     if not from_zero:
@@ -87,7 +87,8 @@ def axis(values: Sequence[float], from_zero: bool = True, most: int = 5) -> Axis
         first = math.floor((low - 0.15 * span) / step) * step
         last = math.ceil((high + 0.15 * span) / step) * step
         return Axis(max(0.0, first) if low >= 0 else first, last)
-    return Axis(math.floor(low / step) * step, math.ceil((high or span) / step - 1e-9) * step)
+    top = high if high > low else span  # nothing but zeros has room above
+    return Axis(math.floor(low / step) * step, math.ceil(top / step - 1e-9) * step)
 
 
 def nice_step(span: float, most: int) -> float:

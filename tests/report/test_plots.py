@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipelines.report.plots import axis, line, nice_step, stairs
@@ -7,6 +7,8 @@ values = st.lists(st.floats(-1e9, 1e9).map(lambda v: round(v, 6)), max_size=6)
 
 
 @given(values=values, from_zero=st.booleans(), most=st.integers(2, 8))
+@example(values=[-1.0], from_zero=True, most=2)
+@example(values=[0.0], from_zero=True, most=2)
 def test_an_axis_holds_its_values_and_few_round_numbers(
     values: list[float], from_zero: bool, most: int
 ) -> None:

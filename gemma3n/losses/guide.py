@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gemma3n.config import FULL
-from gemma3n.text.attention import KV, Attention
+from gemma3n.text.attention import KV
 from gemma3n.text.decoder import Decoder
 
 _WITHIN = 1  # soft tokens before and after that are as good
@@ -25,13 +25,11 @@ class Watched:
     queries: int  # the last ones of the sequence
     attention: list[Tensor] = field(default_factory=list)  # [batch, heads, queries, keys], log
 
-    def __call__(
-        self, attention: Attention, given: tuple[Tensor, Tensor, Tensor, KV], _: Tensor
-    ) -> None:
+    def __call__(self, _: nn.Module, given: tuple[Tensor, Tensor, KV], __: Tensor) -> None:
         """What is called after each pass of a watched layer."""
-        x, rope, mask, (key, _) = given
+        query, mask, (key, _values) = given
         last = slice(-self.queries, None)
-        query = attention.query(x[:, last], rope[:, :, last]).transpose(1, 2)
+        query = query[:, last].transpose(1, 2)
         guided = query[:, : query.shape[1] // 2]
         # Each key head serves as many query heads, next to each other.
         key = key.transpose(1, 2).repeat_interleave(query.shape[1] // key.shape[2], 1)

@@ -22,13 +22,14 @@ class Attention(nn.Module):
             config.num_key_value_heads,
             config.head_dim,
         )
-        self.layer, self.dim = layer, dim
+        self.dim = dim
         self.grouped = heads != kv_heads
         self.q_proj = Linear(config.hidden_size, heads * dim)
         self.q_norm = RMSNorm(dim, config.rms_norm_eps)
         self.o_proj = Linear(heads * dim, config.hidden_size)
         # Released files carry K/V weights of KV-sharing layers too; using them would be wrong.
-        if config.kv_source(layer) == layer:
+        self.owns = config.kv_source(layer) == layer
+        if self.owns:
             self.k_proj = Linear(config.hidden_size, kv_heads * dim)
             self.v_proj = Linear(config.hidden_size, kv_heads * dim)
             self.k_norm = RMSNorm(dim, config.rms_norm_eps)
@@ -46,31 +47,30 @@ class Attention(nn.Module):
         return rotate(key, rope), value
 
     def query(self, x: Tensor, rope: Tensor) -> Tensor:
-        """Queries [batch, seq, heads, head_dim] of `x`, see `forward`."""
+        """This layer's queries [batch, seq, heads, head_dim], as `keys_values` makes keys."""
         return rotate(self.q_norm(self.q_proj(x).unflatten(-1, (-1, self.dim))), rope)
 
-    def forward(self, x: Tensor, rope: Tensor, mask: Tensor, kv: KV) -> Tensor:
+    def forward(self, query: Tensor, mask: Tensor, kv: KV) -> Tensor:
         """Attend with the given keys and values.
 
         Args:
-            x: [batch, seq, hidden], normed.
-            rope: [2, batch, seq, 1, head_dim] at the queries' positions.
+            query: [batch, seq, heads, head_dim], from `query`.
             mask: [batch, 1, seq, keys], True = may attend.
             kv: own keys and values, or an earlier layer's.
 
         Returns:
-            [batch, seq, hidden]
+            [batch, seq, heads * head_dim], which `o_proj` reads.
         """
         key, value = kv
         attended = F.scaled_dot_product_attention(
-            self.query(x, rope).transpose(1, 2),
+            query.transpose(1, 2),
             key.transpose(1, 2),
             value.transpose(1, 2),
             attn_mask=mask,
             scale=1.0,
             enable_gqa=self.grouped,
         )  # [batch, heads, seq, head_dim]
-        return self.o_proj(attended.transpose(1, 2).flatten(2))
+        return attended.transpose(1, 2).flatten(2)
 
 
 def rope_table(positions: Tensor, theta: float, dim: int, dtype: torch.dtype) -> Tensor:
@@ -132,6 +132,13 @@ def whole_sequence(positions: Tensor) -> dict[str, Step]:
     return {SLIDING: step, FULL: step}
 
 
-def remember(cache: CachedRows | None, layer: int, kv: KV, step: Step) -> KV:
+def remember(cache: CachedRows | None, layer: int, own: KV | None, step: Step) -> KV:
     """A layer's new keys and values joined with the earlier ones of the cache, if there is one."""
-    return kv if cache is None else cache.update(layer, *kv, step)
+    assert own is not None, f"layer {layer} shares keys and values"
+    return own if cache is None else cache.update(layer, *own, step)
+
+
+def shared(kv: KV, own: KV | None) -> KV:
+    """Keys and values of an earlier layer, for one without its own."""
+    assert own is None
+    return kv

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +21,22 @@ from gemma3n.text.attention import (
     attention_masks,
     remember,
     rope_table,
+    shared,
     whole_sequence,
 )
 from gemma3n.text.cache import CachedRows
 from gemma3n.text.feedforward import FeedForward
 from gemma3n.text.laurel import Laurel
 from gemma3n.text.ple import PleTable, consecutive
+
+
+class Entered(NamedTuple):
+    """A layer's tokens on their way into attention."""
+
+    predicted: Tensor  # [streams, batch, seq, hidden], AltUp's guess of the layer's result
+    normed: Tensor  # [batch, seq, hidden], the active one as attention and LAuReL read it
+    query: Tensor  # [batch, seq, heads, head_dim]
+    own: KV | None  # keys and values, of a layer that has its own
 
 
 class DecoderLayer(nn.Module):
@@ -58,7 +68,7 @@ class DecoderLayer(nn.Module):
         mask: Tensor,
         per_layer_input: Tensor,
         width: int | None,
-        given: KV | Callable[[KV], KV],
+        joined: Callable[[KV | None], KV],
     ) -> tuple[Tensor, KV]:
         """Run the layer.
 
@@ -68,26 +78,27 @@ class DecoderLayer(nn.Module):
             mask: [batch, 1, seq, keys], see `Attention`.
             per_layer_input: [batch, seq, ple]
             width: FFN units to use.
-            given: an earlier layer's keys and values; or what joins the layer's own with those of
-                earlier tokens.
+            joined: makes what it attends with of its own keys and values, if it has any: those
+                of earlier tokens with them, or an earlier layer's.
 
         Returns:
             The streams after it, and the keys and values that it attended with.
         """
-        predicted, normed = self.attend(streams)
-        kv = given(self.self_attn.keys_values(normed, rope)) if callable(given) else given
-        attended = self.self_attn(normed, rope, mask, kv)
-        return self.finish(predicted, normed, attended, per_layer_input, width), kv
+        entered = self.enter(streams, rope)
+        kv = joined(entered.own)
+        attended = self.self_attn(entered.query, mask, kv)
+        return self.leave(entered, attended, per_layer_input, width), kv
 
-    def attend(self, streams: Tensor) -> tuple[Tensor, Tensor]:
-        """AltUp's predictions of `streams`, and the active one normed, as attention reads it."""
+    def enter(self, streams: Tensor, rope: Tensor) -> Entered:
+        """Everything before attention; see `forward`."""
         predicted = self.altup.predict(streams)
-        return predicted, self.input_layernorm(predicted[self.altup.active])
+        normed = self.input_layernorm(predicted[self.altup.active])
+        own = self.self_attn.keys_values(normed, rope) if self.self_attn.owns else None
+        return Entered(predicted, normed, self.self_attn.query(normed, rope), own)
 
-    def finish(
+    def leave(
         self,
-        predicted: Tensor,
-        normed: Tensor,
+        entered: Entered,
         attended: Tensor,
         per_layer_input: Tensor,
         width: int | None = None,
@@ -95,15 +106,16 @@ class DecoderLayer(nn.Module):
         """Everything after attention.
 
         Args:
-            predicted: [streams, batch, seq, hidden], from `attend`.
-            normed: [batch, seq, hidden], from `attend`.
-            attended: [batch, seq, hidden], attention's output.
+            entered: from `enter`.
+            attended: [batch, seq, heads * head_dim], from attention.
             per_layer_input: [batch, seq, ple]
             width: FFN units to use.
 
         Returns:
             The streams after this layer, [streams, batch, seq, hidden].
         """
+        predicted, normed = entered.predicted, entered.normed
+        attended = self.self_attn.o_proj(attended)
         # The residual base is the un-normed prediction, but LAuReL carries the normed input.
         gated = predicted[self.altup.active] + self.post_attention_layernorm(attended)
         x = (gated + self.laurel(normed)) / math.sqrt(2.0)
@@ -287,8 +299,9 @@ class Decoder(nn.Module):
         for n, i in enumerate(size.shared):
             kind = self.config.layer_types[i]
             tokens = (ropes[kind], masks[kind], inputs[:, :, n])
+            earlier = partial(shared, kv_of[kind])
             streams, _ = run(
-                self.layer(i), self.recompute, streams, *tokens, size.widths[i], kv_of[kind]
+                self.layer(i), self.recompute, streams, *tokens, size.widths[i], earlier
             )
         return self.norm(close_streams(streams, self.altup_unembed_projections))
 

@@ -51,7 +51,7 @@ def test_what_is_watched_is_what_the_layers_attend_to(model: Gemma3n, queries: i
     outputs: list[Tensor] = []
     with ExitStack() as hooks, watching(decoder, queries) as watched, torch.no_grad():
         for part in parts:
-            kept = part.register_forward_pre_hook(lambda _, given: values.append(given[3][1]))
+            kept = part.register_forward_pre_hook(lambda _, given: values.append(given[2][1]))
             hooks.enter_context(kept)
             kept = part.o_proj.register_forward_pre_hook(lambda _, given: outputs.append(given[0]))
             hooks.enter_context(kept)

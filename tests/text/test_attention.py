@@ -68,4 +68,5 @@ def test_heads_of_a_group_share_keys_and_values() -> None:
         weights = scores.masked_fill(~mask[:, 0], -torch.inf).softmax(-1)
         heads.append(weights @ value[:, :, head // 2])
     expected = attention.o_proj(torch.cat(heads, -1))
-    torch.testing.assert_close(attention(x, rope, mask, (key, value)), expected)
+    attended = attention(attention.query(x, rope), mask, (key, value))
+    torch.testing.assert_close(attention.o_proj(attended), expected)

@@ -44,13 +44,13 @@ def test_every_step_of_the_first_layer_equals_the_reference(model: Gemma3n, gold
     masks = attention_masks(positions, whole_sequence(positions), decoder.config.sliding_window)
     ropes, kind = decoder._ropes(positions, torch.float32), decoder.config.layer_types[0]
     layer = decoder.layer(0)
-    predicted, normed = layer.attend(streams)
-    close(normed, reference["layer00.input_layernorm"])
-    close(layer.laurel(normed), reference["layer00.laurel"])
-    kv = layer.self_attn.keys_values(normed, ropes[kind])
-    attended = layer.self_attn(normed, ropes[kind], masks[kind], kv)
-    close(attended, reference["layer00.self_attn"])
-    close(layer.finish(predicted, normed, attended, inputs[:, :, 0]), reference["layer00.out"])
+    entered = layer.enter(streams, ropes[kind])
+    close(entered.normed, reference["layer00.input_layernorm"])
+    close(layer.laurel(entered.normed), reference["layer00.laurel"])
+    assert entered.own is not None
+    attended = layer.self_attn(entered.query, masks[kind], entered.own)
+    close(layer.self_attn.o_proj(attended), reference["layer00.self_attn"])
+    close(layer.leave(entered, attended, inputs[:, :, 0]), reference["layer00.out"])
 
 
 def test_streams_after_every_layer_equal_the_reference(
@@ -59,13 +59,13 @@ def test_streams_after_every_layer_equal_the_reference(
     reference, streams = golden("text_trace"), []
     for number in range(model.config.text.num_hidden_layers):
         layer = model.text.layer(number)
-        finish = layer.finish
+        leave = layer.leave
 
-        def recorded(*args: Tensor, finish: Callable[..., Tensor] = finish) -> Tensor:
-            streams.append(finish(*args))
+        def recorded(*args: Tensor, leave: Callable[..., Tensor] = leave) -> Tensor:
+            streams.append(leave(*args))
             return streams[-1]
 
-        monkeypatch.setattr(layer, "finish", recorded)
+        monkeypatch.setattr(layer, "leave", recorded)
     logits = model.logits(reference["input_ids"])
     for number, found in enumerate(streams):
         close(found, reference[f"layer{number:02d}.out"])

@@ -28,10 +28,17 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x, x.shape[-1:], self.weight, self.eps)
 
 
-@cache
 def rounded(value: float, dtype: torch.dtype) -> float:
     """`value` rounded to `dtype`: the published model keeps constants in the dtype of its weights.
 
     In bfloat16 the embedding scale sqrt(2048) is 45.25, for instance, and not 45.2548.
     """
+    # A graph holds the number itself, and cannot be made of what a cache gives.
+    return _rounded(value, dtype) if torch.compiler.is_compiling() else _cached(value, dtype)
+
+
+def _rounded(value: float, dtype: torch.dtype) -> float:
     return torch.tensor(value, dtype=dtype).item()
+
+
+_cached = cache(_rounded)

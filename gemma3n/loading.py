@@ -8,6 +8,7 @@ from pathlib import Path
 from gemma3n.adapter_files import read_adapter
 from gemma3n.checkpoint import PARTS, Checkpoint
 from gemma3n.choices import TowerPrecision
+from gemma3n.compiling import check, compile_layers
 from gemma3n.config import Config
 from gemma3n.device import Formats, resolve_device, resolve_formats
 from gemma3n.errors import SettingsError
@@ -37,6 +38,7 @@ def load(
     ple: str | Ple = "mmap",
     adapter: str | Path | None = None,
     towers: str = "auto",
+    compile: bool = False,
 ) -> Gemma3n:
     """Load a checkpoint of the released layout.
 
@@ -62,6 +64,8 @@ def load(
             beside the weights, in any precision and at any nested size.
         towers: "int8" rounds the large linear maps of the vision and the audio tower, and their
             activations token by token; "auto" leaves them.
+        compile: fuse the decoder's small operations with `torch.compile`, which takes a minute at
+            first use (less when it was done before), and changes the last bits of results.
 
     Raises:
         SettingsError: any of these is not to be had; nothing has been loaded then.
@@ -82,6 +86,8 @@ def load(
         raise SettingsError(
             f"nested={nested!r} and budget_gb={budget_gb:g} both choose a size. Give one of them."
         )
+    if compile:
+        check(str(where))
     folder = pinned(folder)
     own = rounded(Config.from_folder(checkpoint_folder(folder)))
     formats = resolve_formats(precision, where, pack, own.weights if own else None)
@@ -97,6 +103,8 @@ def load(
     model = Gemma3n(checkpoint, size, chosen, where, formats, ple, rounds_towers)
     if adapter is not None and "text" in chosen:
         read_adapter(adapter, checkpoint).to(where, formats.text).attach(model.text)
+    if compile and "text" in chosen:
+        compile_layers(model.text)
     return model
 
 

@@ -180,6 +180,7 @@ def _path_job(job: EvaluateJob, task: Task, size: str) -> PathJob:
         retry_failed=job.retry_failed,
         precision=job.precision,
         pack=job.pack,
+        compile=job.compile,
         device=job.device,
         adapter=job.adapter,
         nested=NestedSettings(name=size),

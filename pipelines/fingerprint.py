@@ -27,7 +27,7 @@ FINGERPRINT = "fingerprint.json"
 
 # Settings that change no result, or that stand in it in another way.
 _LEFT_OUT = (
-    *("job", "output", "fresh", "retry_failed", "device"),
+    *("job", "output", "fresh", "retry_failed", "device", "compile"),
     *("source.path", "source.recursive", "source.limit"),
     *("decode.groups", "adapter"),
 )

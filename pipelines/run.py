@@ -159,6 +159,7 @@ def model_load(job: PathJob) -> Load:
         parts=tuple(parts),
         precision=job.precision.value,
         pack=job.pack.value,
+        compile=job.compile,
         device=job.device.value,
         ple=job.ple.anywhere().load,
         adapter=adapter,

@@ -23,6 +23,7 @@ class Load:
     parts: tuple[str, ...] = ("text", "vision", "audio")
     precision: str = "auto"
     pack: bool | None = None
+    compile: bool = False
     device: str = "auto"
     ple: Ple = field(default_factory=Ple)
     adapter: str | None = None  # folder
@@ -51,6 +52,7 @@ def _loaded(load: Load) -> "Gemma3n":
         parts=list(load.parts),
         precision=load.precision,
         pack=load.pack,
+        compile=load.compile,
         device=load.device,
         ple=load.ple,
         adapter=load.adapter,

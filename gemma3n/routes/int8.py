@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gemma3n.routes.operators import int8_product
+
 _LARGEST = 127  # -128 stays unused, so that the format is symmetric
 # For a single row oneDNN has no fast product with a packed weight of few rows or columns (torch
 # 2.13: 30 ms for 256 x 2048, 0.05 ms for 512 x 2048); the plain one is as good for so little.
@@ -101,15 +103,7 @@ def _packed(tokens: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
     # Without AMX oneDNN multiplies signed by signed bytes in a reference kernel, 400 times slower.
     # The upper bit turned over, a byte is the same number counted from 128.
     unsigned = tokens.view(torch.uint8).bitwise_xor(_ZERO)
-    return torch.ops.onednn.qlinear_pointwise(
-        *(unsigned, 1.0, _ZERO, weight, scale, _no_zeros(), None),
-        *(1.0, 0, torch.float32, "none", [], ""),
-    )
-
-
-@cache
-def _no_zeros() -> Tensor:
-    return torch.zeros(0, dtype=torch.int32)
+    return int8_product(unsigned, weight, scale, _ZERO)
 
 
 def _plain(tokens: Tensor, weight: Tensor, scale: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ class AltUp(nn.Module):
         super().__init__()
         streams, hidden = config.altup_num_inputs, config.hidden_size
         self.active = config.altup_active_idx
+        self.router_scale = 1.0 / hidden
         self.prediction_coefs = nn.Linear(streams, streams * streams, bias=False)
         self.correction_coefs = nn.Linear(streams, streams, bias=False)
         self.modality_router = nn.Linear(hidden, streams, bias=False)
@@ -58,7 +59,7 @@ class AltUp(nn.Module):
 
     def _route(self, x: Tensor) -> Tensor:
         """How much each stream matters to each token: [batch, seq, hidden] -> [..., streams]."""
-        scaled = self.router_norm(x) * rounded(1.0 / x.shape[-1], x.dtype)
+        scaled = self.router_norm(x) * rounded(self.router_scale, x.dtype)
         return torch.tanh(self.modality_router(scaled).float()).to(x.dtype)
 
 

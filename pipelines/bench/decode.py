@@ -54,6 +54,7 @@ def bench_decode(job: BenchJob) -> Bench:
         "budget_gb": job.nested.budget_gb,
         "precision": job.precision.value,
         "pack": job.pack.value,
+        "compile": job.compile,
         "ple": asdict(job.ple.anywhere().load),
         "prompt_tokens": job.prompt_tokens,
         "new_tokens": job.new_tokens,
@@ -89,6 +90,7 @@ def measure(wanted: Mapping[str, Any]) -> dict[str, Any]:
         parts=["text"],
         precision=wanted["precision"],
         pack=wanted["pack"],
+        compile=wanted["compile"],
         device="cpu",
         ple=placed,
     )

@@ -38,6 +38,7 @@ class Text:
             parts=["text"],
             precision=wanted["precision"],
             pack=wanted["pack"],
+            compile=wanted["compile"],
             device="cpu",
             ple=Ple(**wanted["ple"]),
         )

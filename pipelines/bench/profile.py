@@ -56,6 +56,7 @@ def bench_profile(job: BenchJob) -> Lines:
         parts=["text"],
         precision=job.precision.value,
         pack=job.pack.value,
+        compile=job.compile,
         device="cpu",
         ple=job.ple.anywhere().load,
     )

@@ -113,6 +113,7 @@ def _ours(job: BenchJob, precision: Precision) -> Contender:
     wanted = {
         "precision": precision.value,
         "pack": job.pack.value,
+        "compile": job.compile,
         "ple": asdict(job.ple.anywhere().load),
     }
     name = f"ours {precision.value}"

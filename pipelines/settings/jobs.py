@@ -44,6 +44,11 @@ class SourceJob:
         "true: copies of the decoder's weights in the layout that a CPU multiplies fastest with; "
         "false: left in their files, small and shared by processes; auto: true where it helps",
     )
+    compile: bool = setting(
+        False,
+        "fuse the decoder's small operations with torch.compile: faster after a minute at first "
+        "use, for long jobs; it takes a C++ compiler",
+    )
     device: Device = setting(
         Device.auto, "auto: cuda, then mps, then cpu, the first that this machine has"
     )
@@ -256,6 +261,7 @@ class BenchJob:
     nested: NestedSettings = field(default_factory=NestedSettings)
     precision: Precision = setting(Precision.auto, "number format of the weights when loaded")
     pack: Pack = setting(Pack["auto"], "whether they are packed copies; auto: where it helps")
+    compile: bool = setting(False, "of decode, prefill and profile: with torch.compile")
     ple: PleSettings = field(default_factory=PleSettings)
     prompt_tokens: int = setting(16, "random tokens of the prompt")
     prompts: list[int] = setting([512], "of prefill: tokens of a prompt, each measured")

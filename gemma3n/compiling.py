@@ -1,0 +1,113 @@
+"""`compile=true`: what a decoder layer does before and after attention, fused by `torch.compile`.
+
+Beside its products a layer is some three hundred small operations, each of which costs a row of
+decoding microseconds, and a batch a pass over memory. Fused they are a dozen loops. Layers that are
+built alike share their graphs, each compiled when it is first needed: for one row and for more, for
+a token and for a prompt.
+
+Attention itself stays as it is: its keys are one more with every token.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from types import FunctionType
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from gemma3n.errors import SettingsError
+from gemma3n.text.decoder import Decoder, DecoderLayer
+
+_Half = Callable[..., object]
+
+_compiled: dict[tuple[object, ...], _Half] = {}
+
+
+def compile_layers(decoder: Decoder) -> None:
+    """Let the decoder's layers run compiled; what they compute differs in its last bits.
+
+    Raises:
+        SettingsError: torch cannot compile on this machine.
+    """
+    check(str(next(decoder.parameters()).device))
+    for module in decoder.layers.values():
+        layer = cast(DecoderLayer, module)
+        build = structure(layer)
+        for half in (DecoderLayer.enter, DecoderLayer.leave):
+            setattr(layer, half.__name__, partial(_compile(half, build), layer))
+
+
+@cache
+def check(device: str) -> None:
+    """Compile next to nothing.
+
+    Raises:
+        SettingsError: it does not work, or gives something else.
+    """
+    x = torch.arange(8, dtype=torch.float32, device=device)
+    try:
+        found = torch.compile(torch.square)(x)
+    except Exception as error:  # torch has many reasons, and no common class for them
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SettingsError(
+            f"compile=true, but torch cannot compile on {device} here: {reason} Install a C++ "
+            "compiler (g++ or clang), or use compile=false."
+        ) from error
+    if not torch.equal(found, x * x):
+        raise SettingsError(
+            f"compile=true, but what torch compiles on {device} here is wrong. Use compile=false."
+        )
+
+
+def structure(part: object, within: tuple[int, ...] = ()) -> object:
+    """All that a graph depends on of what a layer is made of, and nothing of what its weights are.
+
+    Args:
+        part: the layer, or what it holds.
+        within: objects that hold `part`, by their ids.
+
+    Returns:
+        Something hashable, equal for two layers of which one may run the graphs of the other.
+    """
+    match part:
+        case Tensor():
+            return tuple(part.shape), part.dtype, part.layout, part.device
+        case dict():
+            return tuple((name, structure(each, within)) for name, each in part.items())
+        case list() | tuple():
+            return tuple(structure(each, within) for each in part)
+        case None | bool() | int() | float() | str() | torch.dtype() | FunctionType():
+            return part
+        case set():
+            return frozenset(part)
+        case _ if id(part) in within:  # a map holds the route that holds the map
+            return within.index(id(part))
+        case _:
+            return type(part), structure(vars(part), (*within, id(part)))
+
+
+def _compile(half: _Half, build: object) -> _Half:
+    """Half of a layer of such a build, compiled."""
+    if (half, build) not in _compiled:
+        assert isinstance(half, FunctionType)
+        # Of its own code, to which torch ties what it compiles: else it would have to find out
+        # which build comes, in longer than many a product takes.
+        own = FunctionType(half.__code__.replace(), half.__globals__, half.__name__)
+        options: dict[str, Any] = {}
+        if hasattr(torch.compiler, _FILTERS):
+            options["guard_filter_fn"] = _asked
+        # Rows come and go with every step, so that sizes of batch and prompt are left open.
+        _compiled[half, build] = torch.compile(
+            own, dynamic=True, fullgraph=True, options=options or None
+        )
+    return _compiled[half, build]
+
+
+_FILTERS = "skip_guard_on_globals_unsafe"  # came with what filters questions
+
+
+def _asked(questions: Sequence[Any]) -> list[bool]:
+    """Which of the questions that torch would ask at each call are asked: those about inputs."""
+    known = ("self", "G[", "dict(", "type(")
+    return [not question.name.removeprefix("L['").startswith(known) for question in questions]

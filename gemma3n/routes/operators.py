@@ -1,0 +1,79 @@
+"""Products with packed weights as operators of torch's own registry.
+
+A packed weight has a layout that only oneDNN can read, so that `torch.compile` cannot look into a
+product with it. As an operator, of which it knows no more than the result's shape, it can stay in
+a compiled graph and take the weight as an input.
+"""
+
+import torch
+from torch import Tensor
+
+_LIBRARY = torch.library.Library("gemma3n", "DEF")
+
+
+def packed_product(x: Tensor, weight: Tensor, rows: int) -> Tensor:
+    """Product with a packed floating-point weight.
+
+    Args:
+        x: [..., columns], of the weight's dtype.
+        weight: from `mkldnn._reorder_linear_weight`.
+        rows: of the weight.
+
+    Returns:
+        [..., rows]
+    """
+    if torch.compiler.is_compiling():
+        return torch.ops.gemma3n.packed_product(x, weight, rows)
+    return _packed_product(x, weight, rows)
+
+
+def int8_product(tokens: Tensor, weight: Tensor, scale: Tensor, zero: int) -> Tensor:
+    """Product of bytes with a packed int8 weight.
+
+    Args:
+        tokens: uint8 [tokens, columns]
+        weight: from `onednn.qlinear_prepack`.
+        scale: float32 [rows], of the weight.
+        zero: the byte that stands for 0.
+
+    Returns:
+        float32 [tokens, rows]
+    """
+    if torch.compiler.is_compiling():
+        return torch.ops.gemma3n.int8_product(tokens, weight, scale, zero)
+    return _int8_product(tokens, weight, scale, zero)
+
+
+def _packed_product(x: Tensor, weight: Tensor, rows: int) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+
+
+def _int8_product(tokens: Tensor, weight: Tensor, scale: Tensor, zero: int) -> Tensor:
+    return torch.ops.onednn.qlinear_pointwise(
+        *(tokens, 1.0, zero, weight, scale, _NO_ZEROS, None),
+        *(1.0, 0, torch.float32, "none", [], ""),
+    )
+
+
+def _packed_shape(x: Tensor, weight: Tensor, rows: int) -> Tensor:
+    return x.new_empty((*x.shape[:-1], rows))
+
+
+def _int8_shape(tokens: Tensor, weight: Tensor, scale: Tensor, zero: int) -> Tensor:
+    return tokens.new_empty((tokens.shape[0], scale.shape[0]), dtype=torch.float32)
+
+
+_NO_ZEROS = torch.zeros(0, dtype=torch.int32)
+
+for _schema, _product, _shape in (
+    ("packed_product(Tensor x, Tensor weight, int rows) -> Tensor", _packed_product, _packed_shape),
+    (
+        "int8_product(Tensor tokens, Tensor weight, Tensor scale, int zero) -> Tensor",
+        _int8_product,
+        _int8_shape,
+    ),
+):
+    _name = _LIBRARY.define(_schema)
+    for _key in ("CPU", "MkldnnCPU"):
+        _LIBRARY.impl(_name, _product, _key)
+    torch.library.register_fake(f"gemma3n::{_name}", _shape)

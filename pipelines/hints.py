@@ -23,6 +23,7 @@ _WAITS = 0.25  # so much of the time spent on waiting is worth a thread
 _TIGHT = 0.85  # of the memory: the next larger file may be one too large
 _LARGE = 2e9  # bytes of memory, of a model whose decoding is mostly reading weights
 _MOST_ROWS = 32  # at once; more gains little, and each has a KV cache
+_LONG = 300.0  # seconds that are worth a minute of compiling
 _ENOUGH_ROWS, _MARGIN = 100, 0.02  # of an evaluation: what "as good" means
 
 
@@ -51,6 +52,7 @@ def hint_of(job: PathJob, summary: Summary, cores: int, memory: int) -> str | No
         lambda: _batch(job, summary, memory),
         lambda: _pictures(job, summary),
         lambda: _precision(job, summary),
+        lambda: _compiling(job, summary),
         lambda: _size(job, summary),
     )
     return next((hint for make in hints if (hint := make())), None)
@@ -145,6 +147,16 @@ def _precision(job: PathJob, summary: Summary) -> str | None:
     return (
         f"precision=int8, for decoding took {share:.0%} of the time, which with a large model is "
         "mostly reading weights"
+    )
+
+
+def _compiling(job: PathJob, summary: Summary) -> str | None:
+    share = _share(summary, "decode")
+    if job.compile or share < _LIMITS or summary.seconds < _LONG:
+        return None
+    return (
+        f"compile=true, for decoding took {share:.0%} of {summary.seconds / 60:.0f} minutes, and "
+        "compiling takes one"
     )
 
 

@@ -88,6 +88,7 @@ def test_a_hint_is_a_line_that_names_a_setting_with_another_value(
         "resize.resolution": job.resize.resolution.name,
         "nested.name": job.nested.name,
         "precision": job.precision.name,
+        "compile": str(job.compile).lower(),
     }
     overrides, _ = compose.overrides_of("caption", KEYS, words)  # each is a setting of the job
     for override in overrides:
@@ -106,6 +107,7 @@ def test_a_hint_is_about_shares_and_not_about_how_long_a_run_was(
         waited_seconds=summary.waited_seconds * times,
         stage_seconds=StageTimes((n, s * times) for n, s in summary.stage_seconds.items()),
     )
+    job = replace(job, compile=True)  # which alone is a matter of minutes
     if summary.seconds >= 10:
         assert hint_of(job, longer, cores, MEMORY) == hint_of(job, summary, cores, MEMORY)
 
@@ -139,6 +141,14 @@ def test_weights_that_are_rounded_are_told_to_be_fewer() -> None:
     for precision in (Precision.int8, Precision.int4):
         hint = hint_of(replace(JOB, precision=precision), summary, 4, MEMORY)
         assert (hint or "").startswith("nested=small, for decoding took 70% of the time")
+
+
+def test_compiling_is_for_long_runs() -> None:
+    for seconds, hint in ((299.0, "nested=small,"), (300.0, "compile=true, for decoding took 70%")):
+        summary = at_work(seconds=seconds, stages={"decode": 0.7 * seconds}, rows=20)
+        assert (hint_of(JOB, summary, 4, MEMORY) or "").startswith(hint)
+        compiled = hint_of(replace(JOB, compile=True), summary, 4, MEMORY)
+        assert (compiled or "").startswith("nested=small,")
 
 
 def test_rows_at_once_are_no_more_than_gains_anything() -> None:

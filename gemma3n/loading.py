@@ -12,6 +12,7 @@ from gemma3n.compiling import check, compile_layers
 from gemma3n.config import Config
 from gemma3n.device import Formats, resolve_device, resolve_formats
 from gemma3n.errors import SettingsError
+from gemma3n.huge_pages import into_huge_pages
 from gemma3n.limits import available_memory
 from gemma3n.matformer import FULL_SIZE, NestedSize, resolve_size
 from gemma3n.memory import largest_within, plan_memory
@@ -105,6 +106,8 @@ def load(
         read_adapter(adapter, checkpoint).to(where, formats.text).attach(model.text)
     if compile and "text" in chosen:
         compile_layers(model.text)
+    if formats.pack and "text" in chosen:
+        logger.info("%s in huge pages", bytes_text(into_huge_pages()))
     return model
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gemma3n.routes.operators import int8_product
+from gemma3n.routes.operators import in_company, int8_product
 
 _LARGEST = 127  # -128 stays unused, so that the format is symmetric
 # For a single row oneDNN has no fast product with a packed weight of few rows or columns (torch
@@ -59,9 +59,10 @@ class Int8:
             each = max(1, _PIECE // self.weight.shape[1])
             parts = [F.linear(x, weight.to(x.dtype)) for weight in self.weight.split(each)]
             return torch.cat(parts, -1) * self.scale.to(x.dtype)
-        tokens, token_scale = rounded_tokens(x.flatten(0, -2))
-        product = self.multiply(tokens, self.weight, self.scale)
-        return product.mul_(token_scale).to(x.dtype).unflatten(0, x.shape[:-1])
+        rows = x.flatten(0, -2)
+        tokens, token_scale = rounded_tokens(in_company(rows) if self.multiply is _packed else rows)
+        product = self.multiply(tokens, self.weight, self.scale).mul_(token_scale)
+        return product[: len(rows)].to(x.dtype).unflatten(0, x.shape[:-1])
 
 
 def rounded_tokens(x: Tensor) -> tuple[Tensor, Tensor]:

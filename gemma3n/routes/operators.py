@@ -23,12 +23,12 @@ def packed_product(x: Tensor, weight: Tensor, rows: int) -> Tensor:
     """Product with a packed floating-point weight.
 
     Args:
-        x: [..., columns], of the weight's dtype.
+        x: [tokens, columns], of the weight's dtype; see `in_company`.
         weight: from `mkldnn._reorder_linear_weight`.
         rows: of the weight.
 
     Returns:
-        [..., rows]
+        [tokens, rows]
     """
     if torch.compiler.is_compiling():
         return torch.ops.gemma3n.packed_product(x, weight, rows)
@@ -39,7 +39,7 @@ def int8_product(tokens: Tensor, weight: Tensor, scale: Tensor, zero: int) -> Te
     """Product of bytes with a packed int8 weight.
 
     Args:
-        tokens: uint8 [tokens, columns]
+        tokens: uint8 [tokens, columns]; see `in_company`.
         weight: from `onednn.qlinear_prepack`.
         scale: float32 [rows], of the weight.
         zero: the byte that stands for 0.
@@ -52,26 +52,33 @@ def int8_product(tokens: Tensor, weight: Tensor, scale: Tensor, zero: int) -> Te
     return _int8_product(tokens, weight, scale, zero)
 
 
+def in_company(tokens: Tensor) -> Tensor:
+    """Tokens [n, columns], and others after them if so few are slower; what they give is dropped.
+
+    Of several that are too few the operators see to themselves: how many there are is nothing that
+    a graph should depend on.
+    """
+    return tokens.expand(_FEW, -1) if len(tokens) == 1 and gains() else tokens
+
+
 def _packed_product(x: Tensor, weight: Tensor, rows: int) -> Tensor:
-    tokens = x.flatten(0, -2)
-    few = _in_company(tokens)
-    found = torch.ops.mkldnn._linear_pointwise(few, weight, None, "none", [], "")
-    return found[: len(tokens)].view(*x.shape[:-1], rows)
+    tokens = _padded(x)
+    found = torch.ops.mkldnn._linear_pointwise(tokens, weight, None, "none", [], "")
+    return found[: len(x)] if len(x) < len(tokens) else found
 
 
 def _int8_product(tokens: Tensor, weight: Tensor, scale: Tensor, zero: int) -> Tensor:
-    few = _in_company(tokens)
+    padded = _padded(tokens)
     found = torch.ops.onednn.qlinear_pointwise(
-        *(few, 1.0, zero, weight, scale, _NO_ZEROS, None),
+        *(padded, 1.0, zero, weight, scale, _NO_ZEROS, None),
         *(1.0, 0, torch.float32, "none", [], ""),
     )
-    return found[: len(tokens)]
+    return found[: len(tokens)] if len(tokens) < len(padded) else found
 
 
-def _in_company(tokens: Tensor) -> Tensor:
-    """Tokens [n, columns], with others after them if they are too few."""
+def _padded(tokens: Tensor) -> Tensor:
     missing = _FEW - len(tokens)
-    return F.pad(tokens, (0, 0, 0, missing)) if 0 < missing < _FEW and gains() else tokens
+    return F.pad(tokens, (0, 0, 0, missing)) if 0 < missing < _FEW - 1 and gains() else tokens
 
 
 @cache
@@ -83,7 +90,7 @@ def gains() -> bool:
 
 
 def _packed_shape(x: Tensor, weight: Tensor, rows: int) -> Tensor:
-    return x.new_empty((*x.shape[:-1], rows))
+    return x.new_empty((len(x), rows))
 
 
 def _int8_shape(tokens: Tensor, weight: Tensor, scale: Tensor, zero: int) -> Tensor:

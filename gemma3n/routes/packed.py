@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gemma3n.routes.operators import packed_product
+from gemma3n.routes.operators import in_company, packed_product
 
 
 class Packed:
@@ -33,7 +33,9 @@ class Packed:
 
     def __call__(self, x: Tensor) -> Tensor:
         """See `Block`; the product is taken in the weight's dtype."""
-        return packed_product(x.to(self.dtype), self.weight, self.shape[0]).to(x.dtype)
+        tokens = x.flatten(0, -2).to(self.dtype)
+        found = packed_product(in_company(tokens), self.weight, self.shape[0])
+        return found[: len(tokens)].to(x.dtype).unflatten(0, x.shape[:-1])
 
 
 @cache

@@ -30,7 +30,7 @@ from pipelines.pool_watch import watching
 from pipelines.pool_worker import DONE, PoolWorker, boundary_of, not_shared
 from pipelines.pools import WORK, Post, posts
 from pipelines.progress import Summary, follow, live_line
-from pipelines.ray_address import check_address, refused
+from pipelines.ray_address import connect
 from pipelines.ray_usage import send_nothing
 from pipelines.settings import ExecutorSettings, PathJob, PlePlacement, PoolSettings
 from pipelines.signals import signals_kept, signals_noticed
@@ -293,20 +293,12 @@ def _amounts(pool: PoolSettings) -> dict[str, float]:
 
 
 def _start(settings: ExecutorSettings, pools: list[Post]) -> None:
-    import ray
-
-    if settings.address is not None:
-        check_address(settings.address)
-    try:
-        if settings.address is None:
-            # Cores are for placing only: a machine with fewer runs the pools as well, and slower.
-            needed = sum(count * pool.num_cpus for count, pool in _wanted(pools))
-            cores = max(os.cpu_count() or 1, math.ceil(needed))
-            ray.init("local", num_cpus=cores, include_dashboard=False, logging_level=logging.ERROR)
-        else:
-            ray.init(settings.address, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise refused(settings.address, error) from error
+    own: dict[str, Any] = {}
+    if settings.address is None:
+        # Cores are for placing only: a machine with fewer runs the pools as well, and slower.
+        needed = sum(count * pool.num_cpus for count, pool in _wanted(pools))
+        own = {"num_cpus": max(os.cpu_count() or 1, math.ceil(needed)), "include_dashboard": False}
+    connect(settings.address, logging_level=logging.ERROR, **own)
 
 
 def _wanted(pools: list[Post]) -> Iterator[tuple[int, PoolSettings]]:

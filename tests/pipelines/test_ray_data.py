@@ -18,23 +18,6 @@ from pipelines.settings import ExecutorSettings, PathJob, PlePlacement
 from stages.model import Load
 
 
-@pytest.mark.parametrize("error", [ConnectionError, ValueError, RuntimeError])
-def test_a_cluster_that_cannot_be_reached_is_named(
-    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
-) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise error("No such cluster.\nAnd a long story.")
-
-    monkeypatch.setattr(ray, "init", refuse)
-    monkeypatch.setattr(ray_data, "check_address", lambda address: None)
-    with pytest.raises(SettingsError) as caught:
-        ray_data._start(ExecutorSettings(address="there:6379"), [])
-    assert str(caught.value) == (
-        "executor.address=there:6379: No such cluster. Give the address of a Ray cluster that runs "
-        "the same versions, or leave it out to start one here."
-    )
-
-
 def test_what_a_process_refuses_is_told_in_its_own_line() -> None:
     with pytest.raises(SettingsError, match=r"^there is no device$"), ray_data._plainly():
         raise RayError("died:\n  File x\ngemma3n.errors.SettingsError: there is no device\n")

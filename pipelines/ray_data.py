@@ -5,6 +5,7 @@ this job is in `PoolWorker`: rows that fail without their batch, rows that end t
 that hang.
 """
 
+import itertools
 import logging
 import math
 import os
@@ -14,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ from pipelines.ray_address import connect
 from pipelines.ray_usage import send_nothing
 from pipelines.settings import ExecutorSettings, PathJob, PlePlacement, PoolSettings
 from pipelines.signals import signals_kept, signals_noticed
-from pipelines.step import StageTimes, batches
+from pipelines.step import StageTimes
 from stages.model import Load
 from stages.row import Row
 from stages.source import list_items
@@ -46,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 _LISTED = "listed.arrow"  # the items that there are to do, a table a task
 _LISTING = 2  # processes that read it
+_TASKS, _DOUBLINGS = 1024, 4  # after so many tasks the next are twice as large; so many times
 _BLOCK = 32 * 2**20  # bytes that a task hands on together, about: a recording of hours is more
 
 
@@ -85,7 +86,7 @@ class RayData:
             for post in pools:
                 post.attempts.mkdir(parents=True)
             listed = pools[0].work.parent / _LISTED
-            tasks = batches(chain([first], items), self.settings.items_a_task)
+            tasks = _tasks(itertools.chain([first], items), self.settings.items_a_task)
             with times.timing("list"):
                 number, count = _note(listed, boundary_of(pools[0]), tasks)
             summary.earlier = finished.items
@@ -132,6 +133,19 @@ def _go(
             came[row["place"]] |= row["last"]
         tell(rows)
     return sum(came)
+
+
+def _tasks(items: Iterator[Left], size: int) -> Iterator[list[Left]]:
+    """Items that go through together: so many at first, and more where there are many.
+
+    Ray Data keeps about 1 kB of statistics a task and pool for as long as the run, so that with
+    tasks of one size the driver would grow with the source.
+    """
+    for number in itertools.count():
+        most = size * 2 ** min(number // _TASKS, _DOUBLINGS)
+        if not (task := list(itertools.islice(items, most))):
+            return
+        yield task
 
 
 def _note(path: Path, boundary: Boundary, tasks: Iterable[list[Left]]) -> tuple[int, int]:

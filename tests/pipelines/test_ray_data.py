@@ -36,6 +36,15 @@ def test_a_node_without_the_list_says_what_all_nodes_share(tmp_path: Path) -> No
         next(ray_data._noted(tmp_path / "listed.arrow", 0))
 
 
+def test_tasks_grow_with_their_number_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_data, "_TASKS", 2)
+    monkeypatch.setattr(ray_data, "_DOUBLINGS", 2)
+    numbers: Any = iter(range(64))
+    tasks: list[Any] = list(ray_data._tasks(numbers, 3))
+    assert [len(task) for task in tasks] == [3, 3, 6, 6, 12, 12, 12, 10]
+    assert [number for task in tasks for number in task] == list(range(64))
+
+
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A run of three items, of which so many come out."""

@@ -24,7 +24,7 @@ from gemma3n.placement import Ple
 from gemma3n.tables import beside, file_table
 from gemma3n.text.ple import PleTable, Traffic
 from pipelines.fingerprint import checkpoint_digest
-from pipelines.ray_usage import send_nothing
+from pipelines.ray_address import connect
 from pipelines.settings import PathJob, PoolSettings
 
 logger = logging.getLogger(__name__)
@@ -76,10 +76,9 @@ class Store:
 @contextmanager
 def store_here(folder: str, shards: int, ple: Ple) -> Iterator[Store]:
     """A store on a Ray cluster of this machine, for as long as the block; see `Store`."""
-    send_nothing()
+    connect(None, include_dashboard=False, logging_level=logging.ERROR)
     import ray
 
-    ray.init("local", include_dashboard=False, logging_level=logging.ERROR)
     try:
         digest = checkpoint_digest(checkpoint_folder(folder))
         yield Store(folder, digest, shards, PoolSettings(num_cpus=0.1), ple)

@@ -14,19 +14,19 @@ from pipelines.path import PLUGINS
 from stages.model import Load
 from stages.row import F32, Row, Stage
 
-# What E4B's audio embedder makes of a clip of 30 s: 188 soft tokens of 2048 numbers in bfloat16,
-# which are as many bytes as half of them in float32.
-TOKENS, WIDTH = 188, 1024
+# A soft token of E4B is 2048 numbers in bfloat16, which are as many bytes as half of them in
+# float32.
+WIDTH = 1024
 _DIST = "gemma3n_pretend-1.dist-info"
 
 
 @dataclass
 class PretendSettings:
-    """Nothing: each row says in its prompt how long it takes."""
+    """Nothing: each row says in its prompt how long it takes and how large it gets."""
 
 
 class Pretend(Stage):
-    """Sleeps as long as the rows of a batch say: `seconds of encoding, of decoding`."""
+    """Sleeps as long as rows say: `seconds of encoding, of decoding, number of soft tokens`."""
 
     settings_type = PretendSettings
     place: ClassVar[int]  # of its seconds in the prompt
@@ -36,7 +36,7 @@ class Pretend(Stage):
 
     def wait(self, rows: list[Row]) -> None:
         """Take the time of a batch, whatever its size: that of its first row."""
-        time.sleep(float((rows[0]["prompt"] or "0 0").split()[self.place]) if rows else 0)
+        time.sleep(float(_asked(rows[0])[self.place]) if rows else 0)
 
 
 class PretendEncode(Pretend):
@@ -50,7 +50,8 @@ class PretendEncode(Pretend):
         """See `Stage`."""
         self.wait(rows)
         for row in rows:
-            row["pretended"] = np.zeros((TOKENS, WIDTH), np.float32)  # type: ignore[typeddict-unknown-key]
+            tokens = int(_asked(row)[2])
+            row["pretended"] = np.zeros((tokens, WIDTH), np.float32)  # type: ignore[typeddict-unknown-key]
         return rows
 
 
@@ -82,6 +83,10 @@ class PretendText(Pretend):
         for row in rows:
             row["text"], row["new_tokens"] = "pretended", 1
         return rows
+
+
+def _asked(row: Row) -> list[str]:
+    return (row["prompt"] or "").split()
 
 
 def installed(folder: Path) -> Path:

@@ -1,6 +1,6 @@
-"""`executor.address`: a running cluster is looked for, and joined.
+"""A Ray cluster for this process: a running one at `executor.address`, or one that starts here.
 
-Looked for first, since Ray takes minutes to give up a wrong address.
+A running one is looked for first, since Ray takes minutes to give up a wrong address.
 """
 
 import logging
@@ -16,16 +16,40 @@ from gemma3n.errors import SettingsError
 from pipelines.ray_usage import send_nothing
 
 _WAIT_S = 5.0
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # RFC 9113, 3.4
+_LOGS = "session_latest/logs"
+_SETTINGS = 4  # kind of the frame that answers it, in its fourth byte
+
+
+def connect(address: str | None, **how: Any) -> None:
+    """Join a running cluster, or start one here, until `ray.shutdown`.
+
+    Args:
+        address: of the cluster; None starts one.
+        how: more for `ray.init`.
+
+    Raises:
+        SettingsError: there is none, or it did not come up.
+    """
+    send_nothing()
+    import ray
+
+    if address is not None:
+        check_address(address)
+    try:
+        ray.init(address or "local", **how)
+    except Exception as error:  # of a node that is late Ray raises just that
+        raise _refused(address, error) from error
 
 
 def check_address(address: str) -> None:
-    """Look whether anything listens there.
+    """Look whether somebody answers there as Ray would.
 
     Args:
         address: `host:port`, `ray://host:port`, or `auto`, which is the cluster of this machine.
 
     Raises:
-        SettingsError: no address, or nobody there.
+        SettingsError: no address, nobody there, or somebody else.
     """
     if address == "local":
         raise SettingsError(f"{_name(address)}: leave it out to start a cluster here.")
@@ -43,19 +67,46 @@ def check_address(address: str) -> None:
             "auto for the cluster of this machine."
         )
     try:
-        socket.create_connection((host, port), _WAIT_S).close()
+        with socket.create_connection((host, port), _WAIT_S) as there:
+            speaks = _speaks_http2(there)
     except OSError as error:
         raise SettingsError(
             f"{_name(address)}: nobody answers at {host}:{port} ({error}). Give the address of a "
             "running Ray cluster, or leave it out to start one here."
         ) from error
+    if not speaks:
+        raise SettingsError(
+            f"{_name(address)}: who answers at {host}:{port} is not Ray. Give the address of its "
+            "head node, with port 6379 unless it was given another, or leave it out to start one "
+            "here."
+        )
 
 
-def refused(address: str | None, error: Exception) -> SettingsError:
+def _speaks_http2(there: socket.socket) -> bool:
+    """Whether the other end answers as every server of Ray does, or cannot be asked.
+
+    Raises:
+        OSError: it says nothing.
+    """
+    if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+        return True  # it wants certificates before it says anything
+    there.sendall(_HELLO)
+    answer = there.recv(4, socket.MSG_WAITALL)
+    return len(answer) == 4 and answer[3] == _SETTINGS
+
+
+def _refused(address: str | None, error: Exception) -> SettingsError:
     """What Ray says of a cluster that it cannot join or start, in a line of ours."""
+    said = (str(error).splitlines() or [type(error).__name__])[0].removesuffix(".")
+    if address is None:
+        return SettingsError(
+            f"no Ray cluster came up on this machine: {said}. It may lack memory or room on the "
+            f"disk, or have too much other work; Ray's logs are in '{_folder() / _LOGS}'. Try "
+            "again then, or run in one process: executor=in_process."
+        )
     return SettingsError(
-        f"{_name(address)}: {str(error).splitlines()[0]} Give the address of a Ray cluster that "
-        "runs the same versions, or leave it out to start one here."
+        f"{_name(address)}: {said}. Give the address of a Ray cluster that runs the same versions, "
+        "or leave it out to start one here."
     )
 
 
@@ -66,14 +117,9 @@ def joined(address: str) -> Iterator[Any]:
     Raises:
         SettingsError: there is none.
     """
-    send_nothing()
+    connect(address, logging_level=logging.CRITICAL, log_to_driver=False)
     import ray
 
-    check_address(address)
-    try:
-        ray.init(address, logging_level=logging.CRITICAL, log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise refused(address, error) from error
     try:
         yield ray
     finally:
@@ -88,8 +134,12 @@ def _noted() -> str | None:
     """Where Ray was told or noted that the cluster of this machine is; None if nowhere."""
     if address := os.environ.get("RAY_ADDRESS"):
         return None if address == "auto" else address
-    folder = os.environ.get("RAY_TMPDIR") or "/tmp"
     try:
-        return (Path(folder) / "ray" / "ray_current_cluster").read_text().strip() or None
+        return (_folder() / "ray_current_cluster").read_text().strip() or None
     except OSError:
         return None
+
+
+def _folder() -> Path:
+    """Where Ray keeps what it notes on this machine."""
+    return Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray"

@@ -5,6 +5,7 @@ this job is in `PoolWorker`: rows that fail without their batch, rows that end t
 that hang.
 """
 
+import itertools
 import logging
 import math
 import os
@@ -14,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +30,11 @@ from pipelines.pool_watch import watching
 from pipelines.pool_worker import DONE, PoolWorker, boundary_of, not_shared
 from pipelines.pools import WORK, Post, posts
 from pipelines.progress import Summary, follow, live_line
-from pipelines.ray_address import check_address, refused
+from pipelines.ray_address import connect
 from pipelines.ray_usage import send_nothing
 from pipelines.settings import ExecutorSettings, PathJob, PlePlacement, PoolSettings
 from pipelines.signals import signals_kept, signals_noticed
-from pipelines.step import StageTimes, batches
+from pipelines.step import StageTimes
 from stages.model import Load
 from stages.row import Row
 from stages.source import list_items
@@ -46,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 _LISTED = "listed.arrow"  # the items that there are to do, a table a task
 _LISTING = 2  # processes that read it
+_TASKS, _DOUBLINGS = 1024, 4  # after so many tasks the next are twice as large; so many times
 _BLOCK = 32 * 2**20  # bytes that a task hands on together, about: a recording of hours is more
 
 
@@ -85,7 +86,7 @@ class RayData:
             for post in pools:
                 post.attempts.mkdir(parents=True)
             listed = pools[0].work.parent / _LISTED
-            tasks = batches(chain([first], items), self.settings.items_a_task)
+            tasks = _tasks(itertools.chain([first], items), self.settings.items_a_task)
             with times.timing("list"):
                 number, count = _note(listed, boundary_of(pools[0]), tasks)
             summary.earlier = finished.items
@@ -132,6 +133,19 @@ def _go(
             came[row["place"]] |= row["last"]
         tell(rows)
     return sum(came)
+
+
+def _tasks(items: Iterator[Left], size: int) -> Iterator[list[Left]]:
+    """Items that go through together: so many at first, and more where there are many.
+
+    Ray Data keeps about 1 kB of statistics a task and pool for as long as the run, so that with
+    tasks of one size the driver would grow with the source.
+    """
+    for number in itertools.count():
+        most = size * 2 ** min(number // _TASKS, _DOUBLINGS)
+        if not (task := list(itertools.islice(items, most))):
+            return
+        yield task
 
 
 def _note(path: Path, boundary: Boundary, tasks: Iterable[list[Left]]) -> tuple[int, int]:
@@ -293,20 +307,12 @@ def _amounts(pool: PoolSettings) -> dict[str, float]:
 
 
 def _start(settings: ExecutorSettings, pools: list[Post]) -> None:
-    import ray
-
-    if settings.address is not None:
-        check_address(settings.address)
-    try:
-        if settings.address is None:
-            # Cores are for placing only: a machine with fewer runs the pools as well, and slower.
-            needed = sum(count * pool.num_cpus for count, pool in _wanted(pools))
-            cores = max(os.cpu_count() or 1, math.ceil(needed))
-            ray.init("local", num_cpus=cores, include_dashboard=False, logging_level=logging.ERROR)
-        else:
-            ray.init(settings.address, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise refused(settings.address, error) from error
+    own: dict[str, Any] = {}
+    if settings.address is None:
+        # Cores are for placing only: a machine with fewer runs the pools as well, and slower.
+        needed = sum(count * pool.num_cpus for count, pool in _wanted(pools))
+        own = {"num_cpus": max(os.cpu_count() or 1, math.ceil(needed)), "include_dashboard": False}
+    connect(settings.address, logging_level=logging.ERROR, **own)
 
 
 def _wanted(pools: list[Post]) -> Iterator[tuple[int, PoolSettings]]:

@@ -101,7 +101,7 @@ def bench(job: BenchJob) -> int:
 
             found = bench_ray_memory(job)
         case Measured.ray_scale:
-            from pipelines.bench.ray import bench_ray_scale
+            from pipelines.bench.ray_scale import bench_ray_scale
 
             found = bench_ray_scale(job)
     if job.json:

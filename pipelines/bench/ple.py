@@ -63,15 +63,15 @@ def bench_ple(job: BenchJob) -> Bench:
                 some = calls[: max(1, _COLD_ROWS // count)]
                 if file is not None:
                     evict(file.path)
-                    run |= _figures(f"cold, {count} a call", table, some, layers)
+                    run |= table_figures(f"cold, {count} a call", table, some, layers)
                 for ids in some:
                     table.rows(ids, layers)
-                run |= _figures(f"warm, {count} a call", table, some, layers, over_again=True)
+                run |= table_figures(f"warm, {count} a call", table, some, layers, over_again=True)
                 if job.ple.cache_rows:
                     cached = beside(
                         table, checkpoint, size, _placed(job), torch.device("cpu"), apart=True
                     )
-                    run |= _figures(f"row cache, {count} a call", cached, calls, layers)
+                    run |= table_figures(f"row cache, {count} a call", cached, calls, layers)
             runs.append(run)
     asked = {
         "model": job.model.path,
@@ -112,7 +112,7 @@ def _table(
                 yield StoreTable(store, checkpoint), None
 
 
-def _figures(
+def table_figures(
     what: str, table: PleTable, calls: Tensor, layers: Sequence[int], over_again: bool = False
 ) -> dict[str, float]:
     """What it takes to read the rows of calls, int64 [calls, rows], one after the other."""

@@ -1,4 +1,4 @@
-"""Decode speed with PLE rows from a store of Ray actors, against rows in this process's memory.
+"""PLE rows from a store of Ray actors: what a shard gives, and decoding against rows in memory.
 
 Tokens are sampled, so that random weights ask for rows from all over the table: the worst that can
 be for a row cache.
@@ -6,16 +6,22 @@ be for a row cache.
 
 from dataclasses import replace
 
+import torch
+
 from gemma3n import Gemma3n, load
 from gemma3n.config import Config
 from gemma3n.generate import Generation
 from gemma3n.sampling import Sampling
 from gemma3n.tables import ple_table
+from pipelines.bench.ple import table_figures
 from pipelines.bench.speed import decode_speed
 from pipelines.bench.table import Bench
 from pipelines.nested import nested_size
-from pipelines.ple_store import StoreTable, store_here, stored_table
+from pipelines.ple_store import Store, StoreTable, store_here, stored_table
 from pipelines.settings import BenchJob
+
+_PROMPT = 512  # rows of a call
+_ROWS = 4096  # different ones that a shard is asked for, over and over
 
 
 def bench_store(job: BenchJob) -> Bench:
@@ -40,14 +46,18 @@ def bench_store(job: BenchJob) -> Bench:
         # Without somebody who asks it between two measurements, the store would end.
         held = StoreTable(store, model.checkpoint)
         for number in range(job.repeat):
+            run = _shards(store, model, job.rows)
             model.text.table = resident
-            run = _figures(model, job, number, 1, "in memory")
+            run |= _figures(model, job, number, 1, "in memory")
             for groups in (1, 2):
                 name = "store" if groups == 1 else f"store, {groups} groups"
                 model.text.table = stored_table(store, model)  # with an empty row cache
                 run |= _figures(model, job, number, groups, name)
                 ratio = run[f"{name}: tokens/s"] / run["in memory: tokens/s"]
                 run[f"{name} to in memory: tokens/s"] = ratio
+            asked_s = run["store: rows moved a step"] * run["in memory: tokens/s"] / job.rows
+            a_shard = run[f"a shard, {job.rows} a call: rows/s"]
+            run["decoders at in-memory speed that a shard feeds"] = a_shard / max(asked_s, 1e-9)
             runs.append(run)
         del held
     title = (
@@ -56,6 +66,25 @@ def bench_store(job: BenchJob) -> Bench:
     )
     asked = {"model": job.model.path, "rows": job.rows, "shards": job.ple.shards}
     return Bench(title, asked, runs)
+
+
+def _shards(store: Store, model: Gemma3n, rows: int) -> dict[str, float]:
+    """What one shard of a store gives, asked by one process: for a step of rows, and a prompt."""
+    found: dict[str, float] = {}
+    vocab = model.config.text.vocab_size_per_layer_input
+    drawn = torch.Generator().manual_seed(0)
+    layers = model.size.layers(model.config.text)
+    for count in (rows, _PROMPT):
+        # All of the first shard, which has the multiples of how many there are.
+        some = (max(1, _ROWS // count), count)
+        ids = torch.randint(vocab // store.shards, some, generator=drawn) * store.shards
+        table = StoreTable(store, model.checkpoint)
+        for call in ids:  # from the disk, once
+            table.rows(call, layers)
+        what = f"a shard, {count} a call"
+        figures = table_figures(what, table, ids, layers, over_again=True)
+        found |= {f"{what}: {unit}": figures[f"{what}: {unit}"] for unit in ("rows/s", "MB/s")}
+    return found
 
 
 def _figures(model: Gemma3n, job: BenchJob, seed: int, groups: int, what: str) -> dict[str, float]:
@@ -68,5 +97,6 @@ def _figures(model: Gemma3n, job: BenchJob, seed: int, groups: int, what: str) -
         f"{what}: tokens/s": speed,
         f"{what}: waited, ms a step of all rows": 1e3 * did.wait_seconds / job.new_tokens,
         f"{what}: rows that were kept, %": 100 * (did.hit_rate or 0.0),
+        f"{what}: rows moved a step": did.moved / job.new_tokens,
         f"{what}: MB moved a step": did.bytes / job.new_tokens / 1e6,
     }

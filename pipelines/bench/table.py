@@ -3,7 +3,7 @@
 import json
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -43,6 +43,12 @@ class Lines(Bench):
     """Runs that are not the same over again: each has a line of its own."""
 
     word: Callable[[Any], str]  # a figure, as the table has it
+    notes: list[str] = field(default_factory=list)  # what follows from them, a sentence each
+
+    def document(self) -> str:
+        """All of it, as JSON."""
+        told = {"asked": self.asked, "runs": self.runs, "notes": self.notes}
+        return json.dumps(told, indent=2) + "\n"
 
     def table(self) -> Table:
         """A line a run."""
@@ -51,4 +57,5 @@ class Lines(Bench):
             table.add_column(name, justify="left" if isinstance(first, str) else "right")
         for run in self.runs:
             table.add_row(*map(self.word, run.values()))
+        table.caption, table.caption_justify = "\n".join(self.notes) or None, "left"
         return table

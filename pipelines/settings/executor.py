@@ -121,7 +121,10 @@ class ExecutorSettings:
     batch: int = setting(8, "rows a stage gets at once; a pool of ray has its own")
     readers: int = setting(2, "threads that read files ahead of the model")
     address: str | None = setting(None, "of a running Ray cluster; by default one starts here")
-    items_a_task: int = setting(16, "items that ray hands out at once")
+    items_a_task: int = setting(
+        16,
+        "items that ray hands out at once; of a long source later ones are up to 16 times as many",
+    )
     max_row_attempts: int = setting(
         3, "times that a row may be begun whose process dies of it; then it has failed"
     )

@@ -298,6 +298,9 @@ class BenchJob:
     )
     files: int = setting(64, "clips of read and ray, pictures of resize, rows of ray_memory")
     workers: list[int] = setting([1, 2, 4, 8, 16, 32, 64], "decoders of ray_scale, a run each")
+    soft_tokens: list[int] = setting(
+        [188], "of a row of ray_scale, a run each: of a clip of 30 s; 1 leaves the driver alone"
+    )
     batch_s: float = setting(0.5, "seconds that a decoder of ray_scale takes for 8 rows")
     seconds: float = setting(30.0, "seconds that a run of ray_scale takes if nothing is lost")
     repeat: int = setting(3, "runs; of decode and tiers each in a process of its own")

@@ -1,10 +1,12 @@
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipelines.bench.ray import Look, Run
+from pipelines.bench.ray_run import Look, Run
+from pipelines.bench.ray_scale import _items_a_task, _on_paper
 from pipelines.bench.table import Lines
 from pipelines.cli import main
 from pipelines.pretend import PretendDecode, PretendEncode, PretendSettings, installed
@@ -14,7 +16,7 @@ from stages.row import light_row
 
 def run(pools: dict[str, Any], **spent: float) -> Run:
     summary = {"stage_seconds": spent, "pools": pools, "seconds": 20.0}
-    looks = [Look(at, 100 + at, at / 2) for at in range(30)]
+    looks = [Look(at, 100 + at, at / 2, at) for at in range(30)]
     return Run(wall=30, before=1, summary=summary, looks=looks)
 
 
@@ -30,6 +32,8 @@ def test_a_start_is_itemised_and_what_comes_after_it_is_the_rest() -> None:
     assert spread.past_start == 20 - 4 - 0.5 - 5
     assert [look.at for look in spread.looks_past_start] == list(range(10, 30))
     assert spread.cpu == (29 - 10) / 2
+    assert spread.cores_busy == pytest.approx(1 / (os.cpu_count() or 1))
+    assert run({"read": {"ready_seconds": 40.0}}).cores_busy == 0  # nobody looked that late
     alone = run({}, load=7.0)
     assert alone.start == {"imports and settings s": 1, "load s": 7}
     assert alone.past_start == 13
@@ -37,9 +41,21 @@ def test_a_start_is_itemised_and_what_comes_after_it_is_the_rest() -> None:
 
 def test_a_curve_is_a_line_a_run() -> None:
     runs = [{"workers": 1, "rows/s": 8}, {"workers": 2, "rows/s": 15}]
-    curve = Lines("t", {"batch_s": 1}, runs, word=str)
-    assert curve.table().row_count == 2
-    assert json.loads(curve.document())["runs"][1]["rows/s"] == 15
+    curve = Lines("t", {"batch_s": 1}, runs, word=str, notes=["It", "ends."])
+    assert (curve.table().row_count, curve.table().caption) == (2, "It\nends.")
+    told = json.loads(curve.document())
+    assert (told["runs"][1]["rows/s"], told["notes"]) == (15, ["It", "ends."])
+
+
+def test_a_task_is_long_where_decoders_have_many_batches_and_a_batch_where_they_have_few() -> None:
+    assert [_items_a_task(batches) for batches in (1, 16, 64, 640)] == [8, 16, 64, 64]
+
+
+def test_on_paper_a_driver_feeds_as_many_gpus_as_its_time_a_row_leaves() -> None:
+    feeds, runs = _on_paper(0.001, new_tokens=64)
+    assert feeds.startswith("The driver computes 1.00 ms a row.")
+    assert "213 of L4 (1.71 s), 31 of A100 80 GB (0.25 s), 19 of H100 (0.15 s)." in feeds
+    assert runs.endswith("each over a part of the source: 5 of L4, 32 of A100 80 GB, 53 of H100.")
 
 
 def test_pretended_stages_take_the_time_that_rows_say_and_hand_on_what_a_tower_makes(
@@ -47,9 +63,9 @@ def test_pretended_stages_take_the_time_that_rows_say_and_hand_on_what_a_tower_m
 ) -> None:
     slept: list[float] = []
     monkeypatch.setattr("pipelines.pretend.time.sleep", slept.append)
-    rows = [light_row(name, prompt="0.25 0.5") for name in "ab"]
+    rows = [light_row(name, prompt="0.25 0.5 3") for name in "ab"]
     encoded = PretendEncode(PretendSettings(), Load("x"))(rows)
-    assert all(row["pretended"].nbytes == 188 * 2048 * 2 for row in encoded)  # type: ignore[typeddict-item]
+    assert all(row["pretended"].nbytes == 3 * 2048 * 2 for row in encoded)  # type: ignore[typeddict-item]
     decoded = PretendDecode(PretendSettings(), Load("x"))(encoded)
     assert [("pretended" in row, row["text"]) for row in decoded] == [(False, "pretended")] * 2
     assert slept == [0.25, 0.5]
@@ -69,6 +85,7 @@ def test_their_entry_points_name_classes_that_exist(tmp_path: Path) -> None:
     [
         ("workers=[]", "workers=[]; at least one"),
         ("workers=[0]", "workers=[0]; at least one"),
+        ("soft_tokens=[]", "soft_tokens=[]; at least one"),
         ("batch_s=0", "batch_s=0.0; more than 0"),
     ],
 )
@@ -90,6 +107,12 @@ def test_a_store_is_compared_with_memory_with_groups_that_alternate_and_without(
         assert run[f"{name}: tokens/s"] > 0
     assert run["in memory: waited, ms a step of all rows"] == pytest.approx(0, abs=0.5)
     assert run["store: MB moved a step"] > 0
+    for count in (4, 512):
+        assert run[f"a shard, {count} a call: MB/s"] > 0
+    asked_s = run["store: rows moved a step"] * run["in memory: tokens/s"] / 4
+    assert run["decoders at in-memory speed that a shard feeds"] == pytest.approx(
+        run["a shard, 4 a call: rows/s"] / asked_s
+    )
     ratio = run["store: tokens/s"] / run["in memory: tokens/s"]
     assert run["store to in memory: tokens/s"] == pytest.approx(ratio)
 

@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 
+from pipelines.pool_notes import notes
+
 SAMPLES = Path(__file__).parents[1] / "samples"
+WAIT_S = 300  # for what may stand still
 PLAIN = ["precision=float32", "device=cpu", "decode.max_new_tokens=8", "sink.formats=[jsonl]"]
 
 pytestmark = pytest.mark.slow
@@ -135,7 +138,7 @@ def test_the_rows_are_those_of_one_process(tmp_path: Path, run: Any) -> None:
     assert not (tmp_path / "ray/.ray").exists()
 
 
-def test_a_second_pool_of_decoders_answers_what_the_small_size_is_unsure_of(
+def test_a_second_pool_answers_what_the_small_size_is_unsure_of_and_a_death_there_costs_nothing(
     tmp_path: Path, run: Any
 ) -> None:
     files = [str(file) for file in sorted(SAMPLES.rglob("*.wav"))[:16]]
@@ -148,7 +151,9 @@ def test_a_second_pool_of_decoders_answers_what_the_small_size_is_unsure_of(
     words.append(f"policy.threshold={sorted(logprobs)[5] + 0.001}")
     spread = ["executor=ray", "executor.pools.decode.max=2", "executor.pools.escalate.max=1"]
     assert run(*words, "-o", str(tmp_path / "alone")).wait() == 0
-    assert run(*words, "-o", str(tmp_path / "ray"), *spread).wait() == 0
+    process = run(*words, "-o", str(tmp_path / "ray"), *spread)
+    os.kill(at_work(tmp_path / "ray", "escalate", process), signal.SIGKILL)
+    assert process.wait(WAIT_S) == 0
     alone, two = results(tmp_path / "alone"), results(tmp_path / "ray")
     again = sum(row["size"] == "full" for row in alone)
     assert 0 < again < len(files) == len(alone)
@@ -159,7 +164,20 @@ def test_a_second_pool_of_decoders_answers_what_the_small_size_is_unsure_of(
     pools = json.loads((tmp_path / "ray/summary.json").read_text())["pools"]
     assert list(pools) == ["read", "encode", "decode", "escalate", "write"]
     assert pools["decode"]["counts"]["decode"]["passed_on"] == again
-    assert pools["escalate"]["rows"] == len(files)
+    assert pools["escalate"]["died"] == 1
+
+
+def at_work(out: Path, pool: str, process: "subprocess.Popen[str]") -> int:
+    """Number of the first process of a pool that is seen to have rows."""
+    end = time.monotonic() + WAIT_S
+    while True:
+        assert process.poll() is None, "the run was over too early"
+        assert time.monotonic() < end, f"no process of pool {pool} got rows"
+        for folder in out.glob(f".ray/*/{pool}"):
+            for note in notes(folder):
+                if note.doing.startswith("was in "):
+                    return note.place.pid
+        time.sleep(0.01)
 
 
 def test_long_recordings_and_a_list_on_stdin_begun_in_one_process_are_finished_on_ray(

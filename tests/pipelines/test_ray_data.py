@@ -18,23 +18,6 @@ from pipelines.settings import ExecutorSettings, PathJob, PlePlacement
 from stages.model import Load
 
 
-@pytest.mark.parametrize("error", [ConnectionError, ValueError, RuntimeError])
-def test_a_cluster_that_cannot_be_reached_is_named(
-    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
-) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise error("No such cluster.\nAnd a long story.")
-
-    monkeypatch.setattr(ray, "init", refuse)
-    monkeypatch.setattr(ray_data, "check_address", lambda address: None)
-    with pytest.raises(SettingsError) as caught:
-        ray_data._start(ExecutorSettings(address="there:6379"), [])
-    assert str(caught.value) == (
-        "executor.address=there:6379: No such cluster. Give the address of a Ray cluster that runs "
-        "the same versions, or leave it out to start one here."
-    )
-
-
 def test_what_a_process_refuses_is_told_in_its_own_line() -> None:
     with pytest.raises(SettingsError, match=r"^there is no device$"), ray_data._plainly():
         raise RayError("died:\n  File x\ngemma3n.errors.SettingsError: there is no device\n")
@@ -51,6 +34,15 @@ def test_a_full_disk_is_a_full_disk_and_a_bug_stays_one() -> None:
 def test_a_node_without_the_list_says_what_all_nodes_share(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"is not the folder .* Give an output that all nodes"):
         next(ray_data._noted(tmp_path / "listed.arrow", 0))
+
+
+def test_tasks_grow_with_their_number_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_data, "_TASKS", 2)
+    monkeypatch.setattr(ray_data, "_DOUBLINGS", 2)
+    numbers: Any = iter(range(64))
+    tasks: list[Any] = list(ray_data._tasks(numbers, 3))
+    assert [len(task) for task in tasks] == [3, 3, 6, 6, 12, 12, 12, 10]
+    assert [number for task in tasks for number in task] == list(range(64))
 
 
 @pytest.fixture

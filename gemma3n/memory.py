@@ -7,13 +7,22 @@ from itertools import pairwise
 from pathlib import Path
 
 from gemma3n.checkpoint import PARTS, PLE_TABLE, Checkpoint, cut, is_unused_kv
-from gemma3n.choices import ROUNDED
+from gemma3n.choices import ROUNDED, TowerPrecision
 from gemma3n.config import SLIDING, TextConfig
 from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize, ffn_borders, named_sizes, resolve_size
 from gemma3n.placement import Ple, block_bytes
 from gemma3n.readable import bytes_text
-from gemma3n.rounded import EMBEDDING, GROUP, fits_int4, is_map, is_scale, rounded, shape_of
+from gemma3n.rounded import (
+    EMBEDDING,
+    GROUP,
+    fits_int4,
+    is_map,
+    is_scale,
+    is_tower_map,
+    rounded,
+    shape_of,
+)
 
 # Of the decoder's activations, KV cache and small weights, and of the towers, by precision: what is
 # rounded computes in float32 on a CPU.
@@ -59,6 +68,7 @@ def plan_memory(
     context: int = 4096,
     batch: int = 1,
     pack: bool = False,
+    towers: str = "auto",
 ) -> MemoryPlan:
     """Plan a load without reading a weight.
 
@@ -73,6 +83,7 @@ def plan_memory(
         context: tokens a row may reach, for the KV cache.
         batch: rows at once, for the KV cache.
         pack: linear maps are packed copies, so that of the embedding only rows are mapped.
+        towers: "int8" rounds their large linear maps, "auto" does not.
 
     Raises:
         SettingsError: no such checkpoint, size, part or precision.
@@ -80,7 +91,8 @@ def plan_memory(
     if not isinstance(folder, Checkpoint):
         folder = Checkpoint(folder, parts, bring=False)
     placed = Ple(ple) if isinstance(ple, str) else ple
-    return _plan(folder, nested, parts, precision, placed, context, batch, pack)
+    rounds = towers == TowerPrecision.int8.value
+    return _plan(folder, nested, parts, precision, placed, context, batch, pack, rounds)
 
 
 def largest_within(
@@ -131,6 +143,7 @@ def _plan(
     context: int,
     batch: int,
     pack: bool = False,
+    rounds_towers: bool = False,
 ) -> MemoryPlan:
     if precision not in BYTES_PER_WEIGHT:
         raise SettingsError(f"precision='{precision}'; a plan knows {', '.join(BYTES_PER_WEIGHT)}.")
@@ -171,7 +184,7 @@ def _plan(
             weights(f"{tower} embedder", _elements(checkpoint, f"embed_{tower}"))
     for tower in ("vision", "audio"):
         if tower in parts:
-            weights(f"{tower} tower", _elements(checkpoint, tower))
+            items += _tower(checkpoint, tower, width, rounds_towers)
             if "text" not in parts:
                 weights(f"{tower} embedder", _elements(checkpoint, f"embed_{tower}"))
     if "text" in parts and batch:
@@ -182,6 +195,19 @@ def _plan(
 
 def _elements(checkpoint: Checkpoint, prefix: str) -> int:
     return sum(entry.elements for entry in checkpoint.part(prefix).values())
+
+
+def _tower(checkpoint: Checkpoint, tower: str, width: int, rounds: bool) -> list[Item]:
+    """A tower, if the checkpoint has it, in `width` bytes a weight but for what is rounded."""
+    shapes = [entry.shape for entry in checkpoint.part(tower).values()]
+    total = sum(
+        _map_bytes(shape[0], shape[1], "int8")
+        if rounds and is_tower_map(shape)
+        else math.prod(shape) * width
+        for shape in shapes
+    )
+    parameters = sum(map(math.prod, shapes))
+    return [Item(f"{tower} tower", "device", parameters, total)] if shapes else []
 
 
 def _layers(checkpoint: Checkpoint, size: NestedSize, precision: str, pack: bool) -> Item:

@@ -63,6 +63,7 @@ def plan(job: PlanJob) -> int:
             context=context,
             batch=job.batch,
             pack=bool(job.pack.value),
+            towers=job.encode.precision.value,
         )
 
     plans = {size: planned(size, precision) for size in job.sizes}
@@ -142,6 +143,7 @@ def _document(
     return {
         "model": job.model.path,
         "precision": precision.value,
+        "encode.precision": job.encode.precision.value,
         "ple": job.ple.placement.value,
         "ple.bits": job.ple.bits,
         "context": context,

@@ -104,8 +104,17 @@ def plan_pools(job: PlanJob, size: str, precision: str, context: int) -> list[Po
         items: list[Item] = []
         if parts:
             batch = settings.batch if "decode" in stages else 0
-            pack = bool(job.pack.value)
-            planned = plan_memory(job.model.path, own, parts, precision, ple, context, batch, pack)
+            planned = plan_memory(
+                job.model.path,
+                own,
+                parts,
+                precision,
+                ple,
+                context,
+                batch,
+                bool(job.pack.value),
+                job.encode.precision.value,
+            )
             items = planned.items
         if is_store:
             items = [item for item in items if item.tier != "disk"]

@@ -55,6 +55,7 @@ def planned(job: PathJob, load: Load, precision: str) -> dict[str, Any] | None:
             context,
             batch,
             bool(load.pack),
+            load.towers,
         )
         items = [asdict(item) for item in plan.items]
         return {"size": plan.size, "context": context, "batch": batch, "items": items}

@@ -9,6 +9,7 @@ from gemma3n.checkpoint import Checkpoint
 from gemma3n.config import TextConfig
 from gemma3n.memory import kv_cache_bytes, largest_within, plan_memory
 from gemma3n.placement import Ple
+from gemma3n.rounded_towers import RoundedMap
 
 
 @pytest.mark.parametrize("name", ["e2b", "mix", "irregular"])
@@ -55,6 +56,33 @@ def test_a_plan_counts_packed_and_rounded_copies(name: str, precision: str, pack
     assert layers.bytes + planned["output head, the same weights"].bytes == held
     assert table.bytes == head.weight.numel() * head.weight.element_size()
     assert table.tier == "disk"
+
+
+@pytest.mark.parametrize("tower", ["vision", "audio"])
+def test_a_plan_counts_int8_towers_as_they_are_held(
+    tower: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gemma3n.rounded.TOWER_LEAST", 64)
+    rounded, plain = (
+        plan_memory("nano", parts=[tower], precision="float32", towers=towers)
+        for towers in ("int8", "auto")
+    )
+    model = gemma3n.load("nano", parts=[tower], precision="float32", device="cpu", towers="int8")
+    module = getattr(model, tower)
+    held = sum(p.numel() * p.element_size() for p in module.parameters())
+    maps = [one.route for one in module.modules() if isinstance(one, RoundedMap)]
+    held += sum(r.weight.nbytes + r.scale.nbytes for r in maps)
+    bytes_of = {item.what: item.bytes for item in rounded.items}
+    assert bytes_of[f"{tower} tower"] == held == model.took[tower].bytes
+    assert rounded.tier("device") < plain.tier("device")
+    assert rounded.parameters == plain.parameters
+
+
+def test_int8_towers_leave_nothing_of_their_files_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gemma3n.rounded.TOWER_LEAST", 64)
+    monkeypatch.setattr(Checkpoint, "tensor", None)
+    model = gemma3n.load("nano", parts=["audio"], device="cpu", towers="int8")
+    assert any(isinstance(one, RoundedMap) for one in model.audio.modules())
 
 
 def test_a_mapped_table_is_on_disk_and_a_resident_one_in_host_memory(

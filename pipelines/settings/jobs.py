@@ -167,6 +167,7 @@ class PlanJob:
         None, "tokens a row may reach, prompt and answer; by default 4096, or all there are"
     )
     batch: int = setting(8, "rows decoded at once")
+    encode: EncodeSettings = field(default_factory=EncodeSettings)
     machine: Machine = setting(
         Machine["this"], "what it is to fit: this one, or what a program gets of one like these"
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from gemma3n.activations import Media, run_bytes
 from gemma3n.checkpoint import PARTS, PLE_TABLE, Checkpoint, cut, is_unused_kv
 from gemma3n.choices import ROUNDED, TowerPrecision
 from gemma3n.config import SLIDING, TextConfig
@@ -28,6 +29,7 @@ from gemma3n.rounded import (
 # rounded computes in float32 on a CPU.
 BYTES_PER_VALUE = {"float32": 4, "bfloat16": 2, "int8": 4, "int4": 4}
 BYTES_PER_WEIGHT = {"float32": 4, "bfloat16": 2, "int8": 2, "int4": 2}
+_ACTIVATIONS = "activations"
 _ROUNDED = tuple(one.value for one in ROUNDED)
 GB = 1e9
 
@@ -54,6 +56,11 @@ class MemoryPlan:
         """Weights of all tiers."""
         return sum(item.parameters for item in self.items)
 
+    @property
+    def activations(self) -> int:
+        """Bytes that come and go; all others are there from the load on."""
+        return sum(item.bytes for item in self.items if item.what.startswith(_ACTIVATIONS))
+
     def tier(self, tier: str) -> int:
         """Bytes of one tier."""
         return sum(item.bytes for item in self.items if item.tier == tier)
@@ -69,6 +76,7 @@ def plan_memory(
     batch: int = 1,
     pack: bool = False,
     towers: str = "auto",
+    media: Media | None = None,
 ) -> MemoryPlan:
     """Plan a load without reading a weight.
 
@@ -80,10 +88,11 @@ def plan_memory(
         precision: float32, bfloat16, int8 or int4; the PLE table keeps its own.
         ple: mmap (the table stays on disk) or resident (in host memory); a `Ple` says in how many
             bits, too.
-        context: tokens a row may reach, for the KV cache.
-        batch: rows at once, for the KV cache.
+        context: tokens a row may reach, for KV cache and activations.
+        batch: rows at once, for these too; 0 plans weights alone.
         pack: linear maps are packed copies, so that of the embedding only rows are mapped.
         towers: "int8" rounds their large linear maps, "auto" does not.
+        media: what the towers read at once; None is the most that there may be of a row.
 
     Raises:
         SettingsError: no such checkpoint, size, part or precision.
@@ -92,7 +101,8 @@ def plan_memory(
         folder = Checkpoint(folder, parts, bring=False)
     placed = Ple(ple) if isinstance(ple, str) else ple
     rounds = towers == TowerPrecision.int8.value
-    return _plan(folder, nested, parts, precision, placed, context, batch, pack, rounds)
+    media = media or Media()
+    return _plan(folder, nested, parts, precision, placed, context, batch, pack, rounds, media)
 
 
 def largest_within(
@@ -144,6 +154,7 @@ def _plan(
     batch: int,
     pack: bool = False,
     rounds_towers: bool = False,
+    media: Media | None = None,
 ) -> MemoryPlan:
     if precision not in BYTES_PER_WEIGHT:
         raise SettingsError(f"precision='{precision}'; a plan knows {', '.join(BYTES_PER_WEIGHT)}.")
@@ -190,6 +201,10 @@ def _plan(
     if "text" in parts and batch:
         cache = kv_cache_bytes(text, size, context, batch, BYTES_PER_VALUE[precision])
         items.append(Item(f"KV cache, {batch} rows of {context} tokens", "device", 0, cache))
+    if media is not None and batch:
+        widths = BYTES_PER_VALUE[precision], width
+        needed = run_bytes(checkpoint.config, size, parts, context, batch, media, *widths)
+        items.append(Item(f"{_ACTIVATIONS}, {batch} rows", "device", 0, needed))
     return MemoryPlan(size.name or str(nested), items)
 
 

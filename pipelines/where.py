@@ -7,13 +7,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from gemma3n.activations import Media
 from gemma3n.config import Config
 from gemma3n.errors import SettingsError
 from gemma3n.memory import plan_memory
 from gemma3n.named import checkpoint_folder
 from pipelines.settings import PathJob
 from stages.model import Load
+from stages.resize import largest_side
 
+_FRAMES_A_SECOND = 100  # of mel
 _CONTEXT = 4096  # tokens that a row may reach in a plan, as in the job `plan`
 
 
@@ -43,7 +46,9 @@ def planned(job: PathJob, load: Load, precision: str) -> dict[str, Any] | None:
         precision: that the load comes to, where it says `auto`.
     """
     with suppress(SettingsError, OSError):
-        longest = Config.from_folder(checkpoint_folder(load.folder)).text.max_position_embeddings
+        folder = checkpoint_folder(load.folder)
+        longest = Config.from_folder(folder).text.max_position_embeddings
+        most_s = job.source.max_segment_s
         context = min(_CONTEXT, longest)
         batch = job.executor.batch
         plan = plan_memory(
@@ -56,6 +61,7 @@ def planned(job: PathJob, load: Load, precision: str) -> dict[str, Any] | None:
             batch,
             bool(load.pack),
             load.towers,
+            Media(largest_side(job.resize, folder), round(_FRAMES_A_SECOND * most_s)),
         )
         items = [asdict(item) for item in plan.items]
         return {"size": plan.size, "context": context, "batch": batch, "items": items}

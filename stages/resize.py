@@ -49,11 +49,8 @@ class Resize(Stage):
             task: of rows that have none of their own.
         """
         self.settings, self.task = settings, task
-        chosen = settings.resolution.value
-        self.is_auto = chosen == "auto"
-        self.size = (
-            checkpoint_resolution(checkpoint_folder(load.folder)) if self.is_auto else int(chosen)
-        )
+        self.is_auto = settings.resolution.value == "auto"
+        self.size = largest_side(settings, checkpoint_folder(load.folder))
         self.told: set[str] = set()  # tasks whose own size this checkpoint lacks
 
     def __call__(self, rows: list[Row]) -> list[Row]:
@@ -75,6 +72,16 @@ class Resize(Stage):
                 *(task, wanted, self.size, wanted),
             )
         return min(wanted, self.size)
+
+
+def largest_side(settings: ResizeSettings, folder: Path) -> int:
+    """Pixels a side that no picture exceeds, of a checkpoint in `folder`.
+
+    Raises:
+        SettingsError: see `checkpoint_resolution`.
+    """
+    chosen = settings.resolution.value
+    return checkpoint_resolution(folder) if chosen == "auto" else int(chosen)
 
 
 def checkpoint_resolution(folder: Path) -> int:

@@ -5,6 +5,7 @@ import torch
 
 import gemma3n
 from gemma3n import NestedSize, SettingsError
+from gemma3n.activations import Media
 from gemma3n.checkpoint import Checkpoint
 from gemma3n.config import TextConfig
 from gemma3n.memory import kv_cache_bytes, largest_within, plan_memory
@@ -103,7 +104,7 @@ def test_quantised_rows_are_planned_as_they_are_held(checkpoint_folder: Path, bi
 
 
 def test_only_the_parts_asked_for_are_counted(checkpoint_folder: Path) -> None:
-    audio = plan_memory(checkpoint_folder, parts=["audio"])
+    audio = plan_memory(checkpoint_folder, parts=["audio"], batch=0)
     assert [item.what for item in audio.items] == ["audio tower", "audio embedder"]
 
 
@@ -148,3 +149,22 @@ def test_rounded_rows_change_the_plan_of_their_table_alone(checkpoint_folder: Pa
     others = [item for item in rounded if item.what != "PLE table"]
     assert others == [item for item in plain if item.what != "PLE table"]
     assert len(others) == len(plain) - 1
+
+
+def test_a_plan_has_a_line_for_what_comes_and_goes() -> None:
+    few, many = (plan_memory("nano", batch=rows) for rows in (1, 8))
+    assert [plan.items[-1].what for plan in (few, many)] == [
+        "activations, 1 rows",
+        "activations, 8 rows",
+    ]
+    assert 0 < few.activations == few.items[-1].bytes < many.activations
+    assert plan_memory("nano", batch=0).activations == 0
+
+
+def test_activations_grow_with_pictures_and_clips_but_no_clip_is_longer_than_one_may_be() -> None:
+    def taken(part: str, media: Media) -> int:
+        return plan_memory("nano", parts=[part], media=media).activations
+
+    assert taken("vision", Media(side=256)) < taken("vision", Media(side=512))
+    longest = taken("audio", Media())
+    assert taken("audio", Media(frames=100)) < longest == taken("audio", Media(frames=10_000))

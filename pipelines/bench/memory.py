@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from gemma3n.activations import FRAMES_A_SOFT_TOKEN, Media
 from gemma3n.checkpoint import Checkpoint
 from gemma3n.config import Config
 from gemma3n.matformer import NestedSize
@@ -33,7 +34,6 @@ _TASKS = {
     "text, clip": ("text", "audio"),
     "text, picture, clip": ("text", "vision", "audio"),
 }
-_FRAMES = 16  # of mel, 10 ms each, a soft token: the clip is the longest that there may be
 
 
 def _shown(value: Any) -> str:
@@ -68,6 +68,7 @@ def bench_memory(job: BenchJob) -> Lines:
             "ple": asdict(job.ple.anywhere().load),
             "prompt_tokens": job.prompt_tokens,
             "new_tokens": job.new_tokens,
+            "towers": job.encode.precision.value,
             "pixels": checkpoint_resolution(folder),
             "group": None,
         }
@@ -112,6 +113,7 @@ def measure(wanted: Mapping[str, Any]) -> dict[str, Any]:
         pack=wanted["pack"],
         device="cpu",
         ple=placed,
+        towers=wanted["towers"],
     )
     drawn = torch.Generator().manual_seed(0)
     vocab = model.config.text.vocab_size_per_layer_input
@@ -124,7 +126,7 @@ def measure(wanted: Mapping[str, Any]) -> dict[str, Any]:
             images = list(model.encode_images(torch.rand(shape, generator=drawn)))
             ids += [model.config.image_token_id] * len(images[0])
         if model.config.audio is not None and "audio" in wanted["parts"]:
-            frames = _FRAMES * model.config.audio_soft_tokens_per_image
+            frames = FRAMES_A_SOFT_TOKEN * model.config.audio_soft_tokens_per_image
             bins = model.config.audio.input_feat_size
             audio = model.encode_audio([torch.randn(frames, bins, generator=drawn)])
             ids += [model.config.audio_token_id] * len(audio[0])
@@ -139,6 +141,8 @@ def measure(wanted: Mapping[str, Any]) -> dict[str, Any]:
         context=len(ids) + wanted["new_tokens"],
         batch=1,
         pack=model.formats.pack,
+        towers=wanted["towers"],
+        media=Media(wanted["pixels"]),
     )
     found = resident_bytes()
     planned = plan.tier("device") + plan.tier("host") + SPARE
@@ -146,7 +150,8 @@ def measure(wanted: Mapping[str, Any]) -> dict[str, Any]:
         "planned": planned,
         "peak": found["VmHWM"],
         "peak to planned": found["VmHWM"] / planned,
-        "weights and KV cache, planned": planned - SPARE,
+        "weights and KV cache, planned": planned - SPARE - plan.activations,
+        "activations, planned": plan.activations,
         "anonymous at the end": found["RssAnon"],
         "mapped at the end": found["RssFile"],
         "PLE table, on the disk": plan.tier("disk"),

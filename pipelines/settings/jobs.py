@@ -166,7 +166,8 @@ class PlanJob:
     context: int | None = setting(
         None, "tokens a row may reach, prompt and answer; by default 4096, or all there are"
     )
-    batch: int = setting(8, "rows decoded at once")
+    batch: int = setting(8, "rows decoded at once, and encoded")
+    resize: ResizeSettings = field(default_factory=ResizeSettings)
     encode: EncodeSettings = field(default_factory=EncodeSettings)
     machine: Machine = setting(
         Machine["this"], "what it is to fit: this one, or what a program gets of one like these"
@@ -258,6 +259,7 @@ class BenchJob:
     precision: Precision = setting(Precision.auto, "number format of the weights when loaded")
     pack: Pack = setting(Pack["auto"], "whether they are packed copies; auto: where it helps")
     ple: PleSettings = field(default_factory=PleSettings)
+    encode: EncodeSettings = field(default_factory=EncodeSettings)
     prompt_tokens: int = setting(16, "random tokens of the prompt")
     prompts: list[int] = setting([512], "of prefill: tokens of a prompt, each measured")
     new_tokens: int = setting(64, "tokens to generate")

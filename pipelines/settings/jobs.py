@@ -69,6 +69,10 @@ class PathJob(SourceJob):
     # Set by the YAML that is the job, and by nobody else; its run folders are named after it.
     job: str = fixed(MISSING)
     path: list[str] = setting(MISSING, "stages in order")
+    degrade: bool = setting(
+        False,
+        "where nested.budget_gb cannot hold the job: a smaller nested size, then smaller pictures",
+    )
     nested: NestedSettings = field(default_factory=NestedSettings)
     sink: SinkSettings = field(default_factory=SinkSettings)
 

@@ -14,7 +14,9 @@ from typing import Any
 
 from gemma3n.activations import FRAMES_A_SOFT_TOKEN, Media
 from gemma3n.checkpoint import Checkpoint
+from gemma3n.choices import Precision
 from gemma3n.config import Config
+from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize
 from gemma3n.memory import plan_memory
 from gemma3n.placement import Ple
@@ -45,42 +47,64 @@ def _shown(value: Any) -> str:
 def bench_memory(job: BenchJob) -> Lines:
     """Measure.
 
+    Each nested size in each precision, each task of it.
+
     Raises:
         SettingsError: no such checkpoint, size or precision, no control groups here, or a run that
             failed for another reason than memory.
     """
+    if job.precision is not Precision.auto:
+        raise SettingsError(
+            f"precision={job.precision.value}, but memory is measured in each of precisions. "
+            f"Set precisions=[{job.precision.value}]."
+        )
     job = replace(job, model=job.model.pinned())
-    folder = job.model.folder
-    config = Config.from_folder(folder)
-    size = nested_size(job.nested, config)
-    there = {"text": True, "vision": config.vision, "audio": config.audio}
-    runs = []
-    for task, parts in _TASKS.items():
-        if any(there[part] is None for part in parts):
-            continue
-        Checkpoint(job.model.path, list(parts))  # here or not at all: no run waits for a download
-        wanted = {
-            "folder": job.model.path,
-            "nested": asdict(size),
-            "parts": parts,
-            "precision": job.precision.value,
-            "pack": job.pack.value,
-            "ple": asdict(job.ple.anywhere().load),
-            "prompt_tokens": job.prompt_tokens,
-            "new_tokens": job.new_tokens,
-            "towers": job.encode.precision.value,
-            "pixels": checkpoint_resolution(folder),
-            "group": None,
-        }
-        free = run_apart("pipelines.bench.memory", wanted)
-        confined = _confined(wanted, free) if job.memory_gb else "not tried"
-        runs.append({"task": task} | free | {"in what was planned": confined})
+    config = Config.from_folder(job.model.folder)
+    sizes = [nested_size(replace(job.nested, name=name), config) for name in job.sizes]
+    runs = [
+        {"task": task, "size": size.label, "precision": precision.value}
+        | _measured(job, size, precision, parts)
+        for size in sizes or [nested_size(job.nested, config)]
+        for precision in job.precisions
+        for task, parts in _tasks(config).items()
+    ]
     title = (
-        f"{job.model.path}, size {size.label}, precision={job.precision.value}: one row, "
-        f"{job.prompt_tokens} tokens of text and {job.new_tokens} new ones"
+        f"{job.model.path}: one row, {job.prompt_tokens} tokens of text and {job.new_tokens} new "
+        f"ones, encode.precision={job.encode.precision.value}"
     )
-    asked = {"model": job.model.path, "nested": asdict(size), "precision": job.precision.value}
-    return Lines(title, asked, runs, word=_shown)
+    return Lines(title, {"model": job.model.path}, runs, word=_shown)
+
+
+def _tasks(config: Config) -> dict[str, tuple[str, ...]]:
+    """Those that the checkpoint has all parts for."""
+    there = {"text": True, "vision": config.vision, "audio": config.audio}
+    return {
+        task: parts
+        for task, parts in _TASKS.items()
+        if all(there[part] is not None for part in parts)
+    }
+
+
+def _measured(
+    job: BenchJob, size: NestedSize, precision: Precision, parts: tuple[str, ...]
+) -> dict[str, Any]:
+    """One cell: free, and in no more than was planned."""
+    Checkpoint(job.model.path, list(parts))  # here or not at all: no run waits for a download
+    wanted = {
+        "folder": job.model.path,
+        "nested": asdict(size),
+        "parts": parts,
+        "precision": precision.value,
+        "pack": job.pack.value,
+        "ple": asdict(job.ple.anywhere().load),
+        "prompt_tokens": job.prompt_tokens,
+        "new_tokens": job.new_tokens,
+        "towers": job.encode.precision.value,
+        "pixels": checkpoint_resolution(job.model.folder),
+        "group": None,
+    }
+    free = run_apart("pipelines.bench.memory", wanted)
+    return free | {"in what was planned": _confined(wanted, free) if job.memory_gb else "not tried"}
 
 
 def _confined(wanted: Mapping[str, Any], free: Mapping[str, Any]) -> str:

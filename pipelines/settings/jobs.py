@@ -277,7 +277,10 @@ class BenchJob:
         "outputs/bench", "folder that keeps what is written for them: GGUF files of llama_cpp"
     )
     precisions: list[Precision] = setting(
-        [Precision.bfloat16], "of ours beside peers, of prefill and of encode, a contender each"
+        [Precision.bfloat16], "of ours beside peers, of prefill, encode and memory, each measured"
+    )
+    sizes: list[str] = setting(
+        [], "of memory: nested sizes by name, each measured; by default nested"
     )
     rows: int = setting(
         1, "rows of text at once, of speculative, ple (how they share a row cache) and tiers"

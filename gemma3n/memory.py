@@ -6,19 +6,30 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from gemma3n.activations import Media, run_bytes
 from gemma3n.checkpoint import PARTS, PLE_TABLE, Checkpoint, cut, is_unused_kv
-from gemma3n.choices import ROUNDED
+from gemma3n.choices import ROUNDED, TowerPrecision
 from gemma3n.config import SLIDING, TextConfig
 from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize, ffn_borders, named_sizes, resolve_size
 from gemma3n.placement import Ple, block_bytes
 from gemma3n.readable import bytes_text
-from gemma3n.rounded import EMBEDDING, GROUP, fits_int4, is_map, is_scale, rounded, shape_of
+from gemma3n.rounded import (
+    EMBEDDING,
+    GROUP,
+    fits_int4,
+    is_map,
+    is_scale,
+    is_tower_map,
+    rounded,
+    shape_of,
+)
 
 # Of the decoder's activations, KV cache and small weights, and of the towers, by precision: what is
 # rounded computes in float32 on a CPU.
 BYTES_PER_VALUE = {"float32": 4, "bfloat16": 2, "int8": 4, "int4": 4}
 BYTES_PER_WEIGHT = {"float32": 4, "bfloat16": 2, "int8": 2, "int4": 2}
+_ACTIVATIONS = "activations"
 _ROUNDED = tuple(one.value for one in ROUNDED)
 GB = 1e9
 
@@ -45,6 +56,11 @@ class MemoryPlan:
         """Weights of all tiers."""
         return sum(item.parameters for item in self.items)
 
+    @property
+    def activations(self) -> int:
+        """Bytes that come and go; all others are there from the load on."""
+        return sum(item.bytes for item in self.items if item.what.startswith(_ACTIVATIONS))
+
     def tier(self, tier: str) -> int:
         """Bytes of one tier."""
         return sum(item.bytes for item in self.items if item.tier == tier)
@@ -59,6 +75,8 @@ def plan_memory(
     context: int = 4096,
     batch: int = 1,
     pack: bool = False,
+    towers: str = "auto",
+    media: Media | None = None,
 ) -> MemoryPlan:
     """Plan a load without reading a weight.
 
@@ -70,9 +88,11 @@ def plan_memory(
         precision: float32, bfloat16, int8 or int4; the PLE table keeps its own.
         ple: mmap (the table stays on disk) or resident (in host memory); a `Ple` says in how many
             bits, too.
-        context: tokens a row may reach, for the KV cache.
-        batch: rows at once, for the KV cache.
+        context: tokens a row may reach, for KV cache and activations.
+        batch: rows at once, for these too; 0 plans weights alone.
         pack: linear maps are packed copies, so that of the embedding only rows are mapped.
+        towers: "int8" rounds their large linear maps, "auto" does not.
+        media: what the towers read at once; None is the most that there may be of a row.
 
     Raises:
         SettingsError: no such checkpoint, size, part or precision.
@@ -80,7 +100,9 @@ def plan_memory(
     if not isinstance(folder, Checkpoint):
         folder = Checkpoint(folder, parts, bring=False)
     placed = Ple(ple) if isinstance(ple, str) else ple
-    return _plan(folder, nested, parts, precision, placed, context, batch, pack)
+    rounds = towers == TowerPrecision.int8.value
+    media = media or Media()
+    return _plan(folder, nested, parts, precision, placed, context, batch, pack, rounds, media)
 
 
 def largest_within(
@@ -131,6 +153,8 @@ def _plan(
     context: int,
     batch: int,
     pack: bool = False,
+    rounds_towers: bool = False,
+    media: Media | None = None,
 ) -> MemoryPlan:
     if precision not in BYTES_PER_WEIGHT:
         raise SettingsError(f"precision='{precision}'; a plan knows {', '.join(BYTES_PER_WEIGHT)}.")
@@ -171,17 +195,34 @@ def _plan(
             weights(f"{tower} embedder", _elements(checkpoint, f"embed_{tower}"))
     for tower in ("vision", "audio"):
         if tower in parts:
-            weights(f"{tower} tower", _elements(checkpoint, tower))
+            items += _tower(checkpoint, tower, width, rounds_towers)
             if "text" not in parts:
                 weights(f"{tower} embedder", _elements(checkpoint, f"embed_{tower}"))
     if "text" in parts and batch:
         cache = kv_cache_bytes(text, size, context, batch, BYTES_PER_VALUE[precision])
         items.append(Item(f"KV cache, {batch} rows of {context} tokens", "device", 0, cache))
+    if media is not None and batch:
+        widths = BYTES_PER_VALUE[precision], width
+        needed = run_bytes(checkpoint.config, size, parts, context, batch, media, *widths)
+        items.append(Item(f"{_ACTIVATIONS}, {batch} rows", "device", 0, needed))
     return MemoryPlan(size.name or str(nested), items)
 
 
 def _elements(checkpoint: Checkpoint, prefix: str) -> int:
     return sum(entry.elements for entry in checkpoint.part(prefix).values())
+
+
+def _tower(checkpoint: Checkpoint, tower: str, width: int, rounds: bool) -> list[Item]:
+    """A tower, if the checkpoint has it, in `width` bytes a weight but for what is rounded."""
+    shapes = [entry.shape for entry in checkpoint.part(tower).values()]
+    total = sum(
+        _map_bytes(shape[0], shape[1], "int8")
+        if rounds and is_tower_map(shape)
+        else math.prod(shape) * width
+        for shape in shapes
+    )
+    parameters = sum(map(math.prod, shapes))
+    return [Item(f"{tower} tower", "device", parameters, total)] if shapes else []
 
 
 def _layers(checkpoint: Checkpoint, size: NestedSize, precision: str, pack: bool) -> Item:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gemma3n.checkpoint import Entry
 
 GROUP = 32  # inputs that share a scale in int4
+TOWER_LEAST = 512  # inputs and outputs of a tower's map: products with less gain nothing
 KEY, METHOD, VERSION = "quantization_config", "gemma3n-pipelines", 1
 SCALE, ZERO = "_scale", "_zero"  # what is added to the name of a weight
 EMBEDDING = "text.embed_tokens.weight"
@@ -107,6 +108,16 @@ def refuse_rounded(config: Config, what: str) -> None:
 def is_map(name: str) -> bool:
     """Whether a tensor (ours) is a linear map of the decoder that is rounded."""
     return _MAP.fullmatch(name) is not None
+
+
+def is_tower_map(shape: tuple[int, ...]) -> bool:
+    """Whether a tower's weight of this shape is a map that int8 towers round.
+
+    Args:
+        shape: [outputs, inputs], or of a 1x1 conv [outputs, inputs, 1, 1].
+    """
+    is_matrix = len(shape) == 2 or shape[2:] == (1, 1)
+    return is_matrix and min(shape[:2]) >= TOWER_LEAST
 
 
 def description(precision: Precision, ends: list[list[int]]) -> dict[str, Any]:

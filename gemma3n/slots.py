@@ -12,13 +12,13 @@ from torch import Tensor
 
 from gemma3n.matformer import NestedSize
 from gemma3n.padding import left_padded
+from gemma3n.pieces import PASS_TOKENS, chunk_tokens
 from gemma3n.text.cache import EMPTY, KVCache
 from gemma3n.text.decoder import Running
 
 if TYPE_CHECKING:
     from gemma3n.model import Gemma3n
 
-_PASS = 512  # prompt tokens run at once, all rows together: more fall out of the CPU's cache
 _PADDED = 0.8  # a prompt shorter than so much of the longest in a pass gets a pass of its own
 
 
@@ -121,7 +121,7 @@ class Slots:
     def _prefill(self, prompts: Sequence[Prompt], rows: range) -> Tensor:
         token_ids, embeddings, positions = _padded(self.model, prompts)
         length = token_ids.shape[1]
-        chunk = self.chunk or max(_PASS // len(prompts), 16)
+        chunk = self.chunk or chunk_tokens(len(prompts))
         hidden = embeddings
         for start in range(0, length, chunk):
             stop = min(start + chunk, length)
@@ -143,7 +143,9 @@ def runs_of_like(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
     for prompt in prompts:
         lengths = sorted(len(p.token_ids) for p in (*(runs[-1] if runs else ()), prompt))
         # Short ones cost a pass each whatever is in them.
-        if runs and (lengths[0] >= _PADDED * lengths[-1] or lengths[-1] * len(lengths) <= _PASS):
+        if runs and (
+            lengths[0] >= _PADDED * lengths[-1] or lengths[-1] * len(lengths) <= PASS_TOKENS
+        ):
             runs[-1].append(prompt)
         else:
             runs.append([prompt])

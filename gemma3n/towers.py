@@ -14,7 +14,6 @@ from gemma3n.checkpoint import PARTS, Checkpoint
 from gemma3n.config import AudioConfig, VisionConfig
 from gemma3n.errors import SettingsError
 from gemma3n.fuse import Embedder
-from gemma3n.rounded_towers import round_maps
 from gemma3n.vision.mobilenet import MobileNet
 from gemma3n.weights import Target, load_module, weight_bytes
 
@@ -103,9 +102,10 @@ class Towers:
         with self._lock, torch.inference_mode(False):
             if prefix not in self.loaded:
                 began = time.perf_counter()
-                self.loaded[prefix] = load_module(self.checkpoint, prefix, build, self.target)
-                if self.rounds and prefix in PARTS:
-                    round_maps(self.loaded[prefix])
+                rounds = self.rounds and prefix in PARTS
+                self.loaded[prefix] = load_module(
+                    self.checkpoint, prefix, build, self.target, rounds
+                )
                 self.took[prefix] = Loaded.since(began, self.loaded[prefix])
             return self.loaded[prefix]  # type: ignore[return-value]
 

@@ -17,6 +17,7 @@ from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize
 from gemma3n.placement import Ple
 from gemma3n.rounded import EMBEDDING, is_scale, shape_of
+from gemma3n.rounded_towers import round_maps
 from gemma3n.routing import set_routes
 from gemma3n.tables import ple_table
 from gemma3n.text.decoder import Decoder
@@ -43,7 +44,11 @@ class Target:
 
 
 def load_module(
-    checkpoint: Checkpoint, prefix: str, build: Callable[[], Built], target: Target
+    checkpoint: Checkpoint,
+    prefix: str,
+    build: Callable[[], Built],
+    target: Target,
+    rounds: bool = False,
 ) -> Built:
     """Build a module and give it the tensors under `prefix`, all of them.
 
@@ -52,6 +57,7 @@ def load_module(
         prefix: ours, such as `vision` or `embed_audio`.
         build: makes the module; called where no memory is set aside for weights.
         target: device and dtype of the parameters.
+        rounds: large linear maps become int8; then nothing is left mapped.
 
     Raises:
         SettingsError: the checkpoint lacks a tensor, has one too many, or one of another shape.
@@ -61,9 +67,14 @@ def load_module(
     wanted = {f"{prefix}.{name}": tuple(t.shape) for name, t in module.state_dict().items()}
     have = {name: entry.shape for name, entry in checkpoint.part(prefix).items()}
     _compare(checkpoint, wanted, have)
+    bring = checkpoint.tensor
+    if rounds:
+        # Views of the others would keep much of what lies around them mapped: see `load_decoder`.
+        bring = checkpoint.read
+        round_maps(module, lambda name: target(bring(f"{prefix}.{name}")))
     tensors = {
-        name: target(checkpoint.tensor(name)) if name in have else _zeros(shape, target)
-        for name, shape in wanted.items()
+        name: target(bring(name)) if name in have else _zeros(wanted[name], target)
+        for name in (f"{prefix}.{key}" for key in module.state_dict())
     }
     _assign(module, prefix, tensors)
     _log(prefix, module, target, began)
@@ -208,10 +219,13 @@ def _log(
 ) -> None:
     routes = _routed(module)
     # A head's route is a copy of the table, which counts as itself.
-    instead = sum(math.prod(one.route.shape) for one in routes if one.weight is None)
+    alone = (one.route for one in routes if getattr(one, "weight", None) is None)
+    instead = sum(math.prod(route.shape) for route in alone)
     kind = str(target.dtype).removeprefix("torch.")
     if formats is not None and routes:
         kind = f"{'packed ' * formats.pack}{formats.weights.value}"
+    elif routes:
+        kind = f"int8 and {kind}"
     logger.info(
         "loaded %s: %.1f M parameters, %.1f MB as %s on %s, %.2f s",
         prefix,

@@ -29,7 +29,7 @@ FINGERPRINT = "fingerprint.json"
 _LEFT_OUT = (
     *("job", "output", "fresh", "retry_failed", "device", "compile"),
     *("source.path", "source.recursive", "source.limit"),
-    *("decode.groups", "adapter"),
+    *("decode.groups", "adapter", "degrade"),
 )
 _GROUPS_LEFT_OUT = ("executor", "sink", "ple", "model", "nested", "policy", "precision", "pack")
 _COMPANIONS = ("config.json", "adapter_config.json", "preprocessor_config.json", "tokenizer.model")

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from gemma3n.activations import Media
 from gemma3n.checkpoint import Checkpoint
 from gemma3n.choices import Precision
 from gemma3n.config import Config
@@ -21,6 +22,7 @@ from pipelines.console import console
 from pipelines.exit_code import DONE
 from pipelines.plan_fit import Planned, fit_document, fit_lines, room_of, what_fits
 from pipelines.settings import ExecutorKind, PlanJob
+from stages.resize import largest_side
 
 _CONTEXT = 4096  # tokens, unless asked otherwise
 _TIERS = ("device", "host", "disk")
@@ -53,6 +55,8 @@ def plan(job: PlanJob) -> int:
     parts = [part.value for part in job.parts]
     checkpoint = Checkpoint(job.model.path, parts, bring=False)
 
+    media = Media(largest_side(job.resize, job.model.folder))
+
     def planned(size: str, precision: Precision) -> MemoryPlan:
         return plan_memory(
             checkpoint,
@@ -63,6 +67,8 @@ def plan(job: PlanJob) -> int:
             context=context,
             batch=job.batch,
             pack=bool(job.pack.value),
+            towers=job.encode.precision.value,
+            media=media,
         )
 
     plans = {size: planned(size, precision) for size in job.sizes}
@@ -142,6 +148,7 @@ def _document(
     return {
         "model": job.model.path,
         "precision": precision.value,
+        "encode.precision": job.encode.precision.value,
         "ple": job.ple.placement.value,
         "ple.bits": job.ple.bits,
         "context": context,

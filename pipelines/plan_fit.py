@@ -10,7 +10,8 @@ from gemma3n.memory import GB, MemoryPlan
 from gemma3n.readable import bytes_text
 from pipelines.settings import Machine
 
-SPARE = 500_000_000  # bytes that a run takes besides weights and KV cache
+# Bytes that a run takes besides what a plan counts: the program, torch, and heap in between.
+SPARE = 500_000_000
 # Formats from the largest to the smallest; the last costs more quality than a smaller size does.
 _FORMATS = (Precision.float32, Precision.bfloat16, Precision.int8, Precision.int4)
 

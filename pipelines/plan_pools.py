@@ -13,6 +13,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from gemma3n.activations import Media
 from gemma3n.config import Config
 from gemma3n.matformer import resolve_size
 from gemma3n.memory import Item, plan_memory
@@ -22,6 +23,7 @@ from pipelines.pools import check_pools
 from pipelines.ray_address import joined
 from pipelines.settings import PathJob, PlanJob, PlePlacement, PoolSettings
 from pipelines.settings.model import Part
+from stages.resize import largest_side
 
 _TOWERS = (Part.audio, Part.vision)
 # Resources that every node has one of for itself, and labels that tell every node from all others.
@@ -103,9 +105,18 @@ def plan_pools(job: PlanJob, size: str, precision: str, context: int) -> list[Po
         own = size if name == ESCALATE else others
         items: list[Item] = []
         if parts:
-            batch = settings.batch if "decode" in stages else 0
-            pack = bool(job.pack.value)
-            planned = plan_memory(job.model.path, own, parts, precision, ple, context, batch, pack)
+            planned = plan_memory(
+                job.model.path,
+                own,
+                parts,
+                precision,
+                ple,
+                context,
+                settings.batch,
+                bool(job.pack.value),
+                job.encode.precision.value,
+                Media(largest_side(job.resize, job.model.folder)),
+            )
             items = planned.items
         if is_store:
             items = [item for item in items if item.tier != "disk"]

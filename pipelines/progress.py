@@ -46,6 +46,8 @@ class Summary:
     boundaries: dict[str, Any] = field(
         default_factory=dict
     )  # what crossing from one to another cost
+    # By setting, what `degrade=true` gave up for the budget: what it was, and is.
+    degraded: dict[str, dict[str, Any]] = field(default_factory=dict)
     output: str = ""
     # What stages in other processes did so far, while these run.
     elsewhere: Callable[[], StageTimes] | None = None

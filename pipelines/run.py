@@ -24,6 +24,7 @@ from pipelines.assemble import FAILURES, TABLES, assemble
 from pipelines.committed import part_files
 from pipelines.compact import compact
 from pipelines.compose import to_yaml
+from pipelines.degrade import Degraded, check_degrade, degraded
 from pipelines.energy import counting
 from pipelines.executor import executor_of
 from pipelines.exit_code import DONE, FULL_STOP, INTERRUPTED, ROWS_FAILED
@@ -92,6 +93,7 @@ def _run(job: PathJob, output: Path | str, command: str) -> int:
     with writable(output) as folder, locked(folder), _logging() as log:
         check_folder(folder)
         job = replace(job, model=job.model.pinned())
+        job, given_up = degraded(job, model_load(job))
         load = model_load(job)
         now = fingerprint(job, load)
         if has_results(folder) and not job.fresh:
@@ -99,7 +101,7 @@ def _run(job: PathJob, output: Path | str, command: str) -> int:
         logger.info("%s", command or f"gemma3n {job.job}")
         if note := language_note(job):
             logger.warning("%s", note)
-        return _execute(job, load, folder, log, now)
+        return _execute(job, load, folder, log, now, given_up)
 
 
 def check_job(job: PathJob) -> None:
@@ -110,6 +112,7 @@ def check_job(job: PathJob) -> None:
     """
     check_path(job)
     check_prompt(job)
+    check_degrade(job)
     is_ray = job.executor.kind is ExecutorKind.ray
     if job.ple.placement is PlePlacement.store and not is_ray:
         raise SettingsError(
@@ -168,10 +171,15 @@ def model_load(job: PathJob) -> Load:
 
 
 def _execute(
-    job: PathJob, load: Load, folder: Path, log: MemoryHandler, now: Mapping[str, Any]
+    job: PathJob,
+    load: Load,
+    folder: Path,
+    log: MemoryHandler,
+    now: Mapping[str, Any],
+    given_up: Degraded,
 ) -> int:
     executor = executor_of(job.executor)
-    summary = Summary(output=str(folder))
+    summary = Summary(output=str(folder), degraded=given_up)
     timeline = Timeline(folder, summary)
     code, began = DONE, False
 

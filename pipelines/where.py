@@ -7,14 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gemma3n.config import Config
 from gemma3n.errors import SettingsError
-from gemma3n.memory import plan_memory
-from gemma3n.named import checkpoint_folder
+from pipelines.job_plan import job_context, job_plan
 from pipelines.settings import PathJob
 from stages.model import Load
-
-_CONTEXT = 4096  # tokens that a row may reach in a plan, as in the job `plan`
 
 
 def where() -> dict[str, Any]:
@@ -43,20 +39,9 @@ def planned(job: PathJob, load: Load, precision: str) -> dict[str, Any] | None:
         precision: that the load comes to, where it says `auto`.
     """
     with suppress(SettingsError, OSError):
-        longest = Config.from_folder(checkpoint_folder(load.folder)).text.max_position_embeddings
-        context = min(_CONTEXT, longest)
-        batch = job.executor.batch
-        plan = plan_memory(
-            load.folder,
-            load.nested,
-            load.parts,
-            precision,
-            load.ple,
-            context,
-            batch,
-            bool(load.pack),
-        )
+        plan = job_plan(job, load, precision, bool(load.pack))
         items = [asdict(item) for item in plan.items]
+        context, batch = job_context(load), job.executor.batch
         return {"size": plan.size, "context": context, "batch": batch, "items": items}
     return None
 

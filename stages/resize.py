@@ -30,6 +30,7 @@ class ResizeSettings:
         "was trained on",
     )
     by_task: dict[str, int] = fixed({})  # what auto is; tasks that it does not name need no other
+    at_most: int | None = fixed(None)  # pixels a side that there is memory for
 
 
 class Resize(Stage):
@@ -49,11 +50,7 @@ class Resize(Stage):
             task: of rows that have none of their own.
         """
         self.settings, self.task = settings, task
-        chosen = settings.resolution.value
-        self.is_auto = chosen == "auto"
-        self.size = (
-            checkpoint_resolution(checkpoint_folder(load.folder)) if self.is_auto else int(chosen)
-        )
+        self.size = largest_side(settings, checkpoint_folder(load.folder))
         self.told: set[str] = set()  # tasks whose own size this checkpoint lacks
 
     def __call__(self, rows: list[Row]) -> list[Row]:
@@ -65,16 +62,45 @@ class Resize(Stage):
         return rows
 
     def _size(self, task: str) -> int:
-        """Pixels a side: what the task needs, but no more than the checkpoint was trained on."""
-        wanted = self.settings.by_task.get(task, self.size) if self.is_auto else self.size
+        """Pixels a side: what the task needs, but no more than there may be."""
+        wanted = _wanted(self.settings, self.size, task)
         if wanted > self.size and task not in self.told:
             self.told.add(task)
+            why, fix = "this checkpoint was trained on", f"set resize.resolution={wanted}"
+            if self.size == self.settings.at_most:
+                why, fix = "there is memory for", "raise nested.budget_gb"
             logger.warning(
-                "task %s wants pictures of %d pixels a side, but this checkpoint was trained on "
-                "%d: they get that. To insist, set resize.resolution=%d",
-                *(task, wanted, self.size, wanted),
+                "task %s wants pictures of %d pixels a side, but %s %d: they get that. To insist, "
+                "%s",
+                *(task, wanted, why, self.size, fix),
             )
         return min(wanted, self.size)
+
+
+def largest_side(settings: ResizeSettings, folder: Path) -> int:
+    """Pixels a side that no picture exceeds, of a checkpoint in `folder`.
+
+    Raises:
+        SettingsError: see `checkpoint_resolution`.
+    """
+    chosen = settings.resolution.value
+    side = checkpoint_resolution(folder) if chosen == "auto" else int(chosen)
+    return side if settings.at_most is None else min(side, settings.at_most)
+
+
+def task_side(settings: ResizeSettings, folder: Path, task: str) -> int:
+    """Pixels a side of pictures of one task, of a checkpoint in `folder`.
+
+    Raises:
+        SettingsError: see `checkpoint_resolution`.
+    """
+    most = largest_side(settings, folder)
+    return min(_wanted(settings, most, task), most)
+
+
+def _wanted(settings: ResizeSettings, otherwise: int, task: str) -> int:
+    is_auto = settings.resolution.value == "auto"
+    return settings.by_task.get(task, otherwise) if is_auto else otherwise
 
 
 def checkpoint_resolution(folder: Path) -> int:

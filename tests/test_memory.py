@@ -5,10 +5,12 @@ import torch
 
 import gemma3n
 from gemma3n import NestedSize, SettingsError
+from gemma3n.activations import Media
 from gemma3n.checkpoint import Checkpoint
 from gemma3n.config import TextConfig
 from gemma3n.memory import kv_cache_bytes, largest_within, plan_memory
 from gemma3n.placement import Ple
+from gemma3n.rounded_towers import RoundedMap
 
 
 @pytest.mark.parametrize("name", ["e2b", "mix", "irregular"])
@@ -57,6 +59,33 @@ def test_a_plan_counts_packed_and_rounded_copies(name: str, precision: str, pack
     assert table.tier == "disk"
 
 
+@pytest.mark.parametrize("tower", ["vision", "audio"])
+def test_a_plan_counts_int8_towers_as_they_are_held(
+    tower: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gemma3n.rounded.TOWER_LEAST", 64)
+    rounded, plain = (
+        plan_memory("nano", parts=[tower], precision="float32", towers=towers)
+        for towers in ("int8", "auto")
+    )
+    model = gemma3n.load("nano", parts=[tower], precision="float32", device="cpu", towers="int8")
+    module = getattr(model, tower)
+    held = sum(p.numel() * p.element_size() for p in module.parameters())
+    maps = [one.route for one in module.modules() if isinstance(one, RoundedMap)]
+    held += sum(r.weight.nbytes + r.scale.nbytes for r in maps)
+    bytes_of = {item.what: item.bytes for item in rounded.items}
+    assert bytes_of[f"{tower} tower"] == held == model.took[tower].bytes
+    assert rounded.tier("device") < plain.tier("device")
+    assert rounded.parameters == plain.parameters
+
+
+def test_int8_towers_leave_nothing_of_their_files_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gemma3n.rounded.TOWER_LEAST", 64)
+    monkeypatch.setattr(Checkpoint, "tensor", None)
+    model = gemma3n.load("nano", parts=["audio"], device="cpu", towers="int8")
+    assert any(isinstance(one, RoundedMap) for one in model.audio.modules())
+
+
 def test_a_mapped_table_is_on_disk_and_a_resident_one_in_host_memory(
     checkpoint_folder: Path,
 ) -> None:
@@ -75,7 +104,7 @@ def test_quantised_rows_are_planned_as_they_are_held(checkpoint_folder: Path, bi
 
 
 def test_only_the_parts_asked_for_are_counted(checkpoint_folder: Path) -> None:
-    audio = plan_memory(checkpoint_folder, parts=["audio"])
+    audio = plan_memory(checkpoint_folder, parts=["audio"], batch=0)
     assert [item.what for item in audio.items] == ["audio tower", "audio embedder"]
 
 
@@ -120,3 +149,22 @@ def test_rounded_rows_change_the_plan_of_their_table_alone(checkpoint_folder: Pa
     others = [item for item in rounded if item.what != "PLE table"]
     assert others == [item for item in plain if item.what != "PLE table"]
     assert len(others) == len(plain) - 1
+
+
+def test_a_plan_has_a_line_for_what_comes_and_goes() -> None:
+    few, many = (plan_memory("nano", batch=rows) for rows in (1, 8))
+    assert [plan.items[-1].what for plan in (few, many)] == [
+        "activations, 1 rows",
+        "activations, 8 rows",
+    ]
+    assert 0 < few.activations == few.items[-1].bytes < many.activations
+    assert plan_memory("nano", batch=0).activations == 0
+
+
+def test_activations_grow_with_pictures_and_clips_but_no_clip_is_longer_than_one_may_be() -> None:
+    def taken(part: str, media: Media) -> int:
+        return plan_memory("nano", parts=[part], media=media).activations
+
+    assert taken("vision", Media(side=256)) < taken("vision", Media(side=512))
+    longest = taken("audio", Media())
+    assert taken("audio", Media(frames=100)) < longest == taken("audio", Media(frames=10_000))

@@ -7,7 +7,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 import gemma3n
-from gemma3n import rounded_towers
 from gemma3n.errors import SettingsError
 from gemma3n.rounded_towers import RoundedMap, round_maps
 from gemma3n.vision.layers import Conv, Pointwise
@@ -24,7 +23,7 @@ def test_large_maps_are_rounded_and_nothing_else() -> None:
         Pointwise(512, 512),
         Conv(512, 512, kernel=1),
     )
-    round_maps(tower)
+    round_maps(tower, tower.get_parameter)
     assert [type(one) for one in tower] == [RoundedMap, nn.Linear, nn.Linear, RoundedMap, Conv]
 
 
@@ -49,7 +48,7 @@ def cosine(a: Tensor, b: Tensor) -> float:
 def test_features_of_rounded_towers_are_near_those_of_plain_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(rounded_towers, "_LEAST", 64)
+    monkeypatch.setattr("gemma3n.rounded.TOWER_LEAST", 64)
     plain, rounded = (
         gemma3n.load("nano", precision="float32", device="cpu", towers=towers)
         for towers in ("auto", "int8")

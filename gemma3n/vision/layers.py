@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gemma3n.pieces import PIECE_BYTES
+
 EPS = 1e-6  # the tower's own; `rms_norm_eps` of the config is the embedder's
-# An expanded map is worked on in pieces of at most this: larger temporaries are handed back to the
-# system and faulted in again at every operation, which costs more than the operation.
-PIECE_BYTES = 12 * 2**20
 
 
 class Conv(nn.Conv2d):

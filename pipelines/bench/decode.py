@@ -112,7 +112,7 @@ def measure(wanted: Mapping[str, Any]) -> dict[str, Any]:
         batch=1,
         pack=model.formats.pack,
     )
-    core = plan.tier("device") + plan.tier("host")
+    core = plan.tier("device") + plan.tier("host") - plan.activations
     return {
         "size": model.size_name,
         "import s": imported - began,

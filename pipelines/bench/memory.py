@@ -12,8 +12,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from gemma3n.activations import FRAMES_A_SOFT_TOKEN, Media
 from gemma3n.checkpoint import Checkpoint
+from gemma3n.choices import Precision
 from gemma3n.config import Config
+from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize
 from gemma3n.memory import plan_memory
 from gemma3n.placement import Ple
@@ -33,7 +36,6 @@ _TASKS = {
     "text, clip": ("text", "audio"),
     "text, picture, clip": ("text", "vision", "audio"),
 }
-_FRAMES = 16  # of mel, 10 ms each, a soft token: the clip is the longest that there may be
 
 
 def _shown(value: Any) -> str:
@@ -45,41 +47,64 @@ def _shown(value: Any) -> str:
 def bench_memory(job: BenchJob) -> Lines:
     """Measure.
 
+    Each nested size in each precision, each task of it.
+
     Raises:
         SettingsError: no such checkpoint, size or precision, no control groups here, or a run that
             failed for another reason than memory.
     """
+    if job.precision is not Precision.auto:
+        raise SettingsError(
+            f"precision={job.precision.value}, but memory is measured in each of precisions. "
+            f"Set precisions=[{job.precision.value}]."
+        )
     job = replace(job, model=job.model.pinned())
-    folder = job.model.folder
-    config = Config.from_folder(folder)
-    size = nested_size(job.nested, config)
-    there = {"text": True, "vision": config.vision, "audio": config.audio}
-    runs = []
-    for task, parts in _TASKS.items():
-        if any(there[part] is None for part in parts):
-            continue
-        Checkpoint(job.model.path, list(parts))  # here or not at all: no run waits for a download
-        wanted = {
-            "folder": job.model.path,
-            "nested": asdict(size),
-            "parts": parts,
-            "precision": job.precision.value,
-            "pack": job.pack.value,
-            "ple": asdict(job.ple.anywhere().load),
-            "prompt_tokens": job.prompt_tokens,
-            "new_tokens": job.new_tokens,
-            "pixels": checkpoint_resolution(folder),
-            "group": None,
-        }
-        free = run_apart("pipelines.bench.memory", wanted)
-        confined = _confined(wanted, free) if job.memory_gb else "not tried"
-        runs.append({"task": task} | free | {"in what was planned": confined})
+    config = Config.from_folder(job.model.folder)
+    sizes = [nested_size(replace(job.nested, name=name), config) for name in job.sizes]
+    runs = [
+        {"task": task, "size": size.label, "precision": precision.value}
+        | _measured(job, size, precision, parts)
+        for size in sizes or [nested_size(job.nested, config)]
+        for precision in job.precisions
+        for task, parts in _tasks(config).items()
+    ]
     title = (
-        f"{job.model.path}, size {size.label}, precision={job.precision.value}: one row, "
-        f"{job.prompt_tokens} tokens of text and {job.new_tokens} new ones"
+        f"{job.model.path}: one row, {job.prompt_tokens} tokens of text and {job.new_tokens} new "
+        f"ones, encode.precision={job.encode.precision.value}"
     )
-    asked = {"model": job.model.path, "nested": asdict(size), "precision": job.precision.value}
-    return Lines(title, asked, runs, word=_shown)
+    return Lines(title, {"model": job.model.path}, runs, word=_shown)
+
+
+def _tasks(config: Config) -> dict[str, tuple[str, ...]]:
+    """Those that the checkpoint has all parts for."""
+    there = {"text": True, "vision": config.vision, "audio": config.audio}
+    return {
+        task: parts
+        for task, parts in _TASKS.items()
+        if all(there[part] is not None for part in parts)
+    }
+
+
+def _measured(
+    job: BenchJob, size: NestedSize, precision: Precision, parts: tuple[str, ...]
+) -> dict[str, Any]:
+    """One cell: free, and in no more than was planned."""
+    Checkpoint(job.model.path, list(parts))  # here or not at all: no run waits for a download
+    wanted = {
+        "folder": job.model.path,
+        "nested": asdict(size),
+        "parts": parts,
+        "precision": precision.value,
+        "pack": job.pack.value,
+        "ple": asdict(job.ple.anywhere().load),
+        "prompt_tokens": job.prompt_tokens,
+        "new_tokens": job.new_tokens,
+        "towers": job.encode.precision.value,
+        "pixels": checkpoint_resolution(job.model.folder),
+        "group": None,
+    }
+    free = run_apart("pipelines.bench.memory", wanted)
+    return free | {"in what was planned": _confined(wanted, free) if job.memory_gb else "not tried"}
 
 
 def _confined(wanted: Mapping[str, Any], free: Mapping[str, Any]) -> str:
@@ -112,6 +137,7 @@ def measure(wanted: Mapping[str, Any]) -> dict[str, Any]:
         pack=wanted["pack"],
         device="cpu",
         ple=placed,
+        towers=wanted["towers"],
     )
     drawn = torch.Generator().manual_seed(0)
     vocab = model.config.text.vocab_size_per_layer_input
@@ -124,7 +150,7 @@ def measure(wanted: Mapping[str, Any]) -> dict[str, Any]:
             images = list(model.encode_images(torch.rand(shape, generator=drawn)))
             ids += [model.config.image_token_id] * len(images[0])
         if model.config.audio is not None and "audio" in wanted["parts"]:
-            frames = _FRAMES * model.config.audio_soft_tokens_per_image
+            frames = FRAMES_A_SOFT_TOKEN * model.config.audio_soft_tokens_per_image
             bins = model.config.audio.input_feat_size
             audio = model.encode_audio([torch.randn(frames, bins, generator=drawn)])
             ids += [model.config.audio_token_id] * len(audio[0])
@@ -139,6 +165,8 @@ def measure(wanted: Mapping[str, Any]) -> dict[str, Any]:
         context=len(ids) + wanted["new_tokens"],
         batch=1,
         pack=model.formats.pack,
+        towers=wanted["towers"],
+        media=Media(wanted["pixels"]),
     )
     found = resident_bytes()
     planned = plan.tier("device") + plan.tier("host") + SPARE
@@ -146,7 +174,8 @@ def measure(wanted: Mapping[str, Any]) -> dict[str, Any]:
         "planned": planned,
         "peak": found["VmHWM"],
         "peak to planned": found["VmHWM"] / planned,
-        "weights and KV cache, planned": planned - SPARE,
+        "weights and KV cache, planned": planned - SPARE - plan.activations,
+        "activations, planned": plan.activations,
         "anonymous at the end": found["RssAnon"],
         "mapped at the end": found["RssFile"],
         "PLE table, on the disk": plan.tier("disk"),

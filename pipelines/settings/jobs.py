@@ -74,6 +74,10 @@ class PathJob(SourceJob):
     # Set by the YAML that is the job, and by nobody else; its run folders are named after it.
     job: str = fixed(MISSING)
     path: list[str] = setting(MISSING, "stages in order")
+    degrade: bool = setting(
+        False,
+        "where nested.budget_gb cannot hold the job: a smaller nested size, then smaller pictures",
+    )
     nested: NestedSettings = field(default_factory=NestedSettings)
     sink: SinkSettings = field(default_factory=SinkSettings)
 
@@ -171,7 +175,9 @@ class PlanJob:
     context: int | None = setting(
         None, "tokens a row may reach, prompt and answer; by default 4096, or all there are"
     )
-    batch: int = setting(8, "rows decoded at once")
+    batch: int = setting(8, "rows decoded at once, and encoded")
+    resize: ResizeSettings = field(default_factory=ResizeSettings)
+    encode: EncodeSettings = field(default_factory=EncodeSettings)
     machine: Machine = setting(
         Machine["this"], "what it is to fit: this one, or what a program gets of one like these"
     )
@@ -263,6 +269,7 @@ class BenchJob:
     pack: Pack = setting(Pack["auto"], "whether they are packed copies; auto: where it helps")
     compile: bool = setting(False, "of decode, prefill and profile: with torch.compile")
     ple: PleSettings = field(default_factory=PleSettings)
+    encode: EncodeSettings = field(default_factory=EncodeSettings)
     prompt_tokens: int = setting(16, "random tokens of the prompt")
     prompts: list[int] = setting([512], "of prefill: tokens of a prompt, each measured")
     new_tokens: int = setting(64, "tokens to generate")
@@ -276,7 +283,10 @@ class BenchJob:
         "outputs/bench", "folder that keeps what is written for them: GGUF files of llama_cpp"
     )
     precisions: list[Precision] = setting(
-        [Precision.bfloat16], "of ours beside peers, of prefill and of encode, a contender each"
+        [Precision.bfloat16], "of ours beside peers, of prefill, encode and memory, each measured"
+    )
+    sizes: list[str] = setting(
+        [], "of memory: nested sizes by name, each measured; by default nested"
     )
     rows: int = setting(
         1, "rows of text at once, of speculative, ple (how they share a row cache) and tiers"

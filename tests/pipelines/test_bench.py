@@ -151,7 +151,7 @@ def test_a_text_is_read_with_a_tokenizer_of_hugging_face_too(tmp_path: Path) -> 
 def test_memory_is_measured_beside_what_was_planned_for_each_kind_of_row(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    words = ["bench", "what=memory", "precision=float32", "new_tokens=4", "memory_gb=0"]
+    words = ["bench", "what=memory", "precisions=[float32]", "new_tokens=4", "memory_gb=0"]
     assert main([*words, "json=true"]) == 0
     runs = json.loads(capsys.readouterr().out)["runs"]
     tasks = ["text", "text, picture", "text, clip", "text, picture, clip"]
@@ -160,10 +160,37 @@ def test_memory_is_measured_beside_what_was_planned_for_each_kind_of_row(
         assert run["peak"] == pytest.approx(run["peak to planned"] * run["planned"])
         assert run["peak"] >= run["anonymous at the end"] > 0
         assert run["in what was planned"] == "not tried"
+        assert run["activations, planned"] > 0
     text, *_, everything = [run["weights and KV cache, planned"] for run in runs]
     assert text < everything
     assert main(words) == 0
     assert "text, picture, clip" in capsys.readouterr().out
+
+
+def test_memory_of_every_size_in_every_precision_is_one_table(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def run_apart(_: str, wanted: dict[str, Any]) -> dict[str, Any]:
+        asked.append(wanted)
+        return {"planned": 5}
+
+    monkeypatch.setattr(memory, "run_apart", run_apart)
+    words = ["what=memory", "sizes=[full,small]", "precisions=[bfloat16,int8,int4]"]
+    words += ["encode.precision=int8", "memory_gb=0", "json=true"]
+    assert main(["bench", *words]) == 0
+    runs = json.loads(capsys.readouterr().out)["runs"]
+    found = [(run["size"], run["precision"], run["task"]) for run in runs]
+    assert len(found) == len(set(found)) == 2 * 3 * 4
+    assert [one["precision"] for one in asked] == [precision for _, precision, _ in found]
+    assert {one["nested"]["name"] for one in asked} == {"full", "small"}
+    assert {one["towers"] for one in asked} == {"int8"}
+
+
+def test_memory_in_one_precision_is_asked_for_as_a_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "what=memory", "precision=int8"]) == 2
+    assert "Set precisions=[int8]." in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -52,7 +52,7 @@ def test_encoders_hold_towers_and_decoders_text_with_the_cache_of_their_own_batc
     words = [f"model={checkpoint_folder}", "sizes=[full]", "executor.pools.decode.batch=5"]
     pools = {one["pool"]: one for one in planned(capsys, *words, "context=64")["pools"]["full"]}
     assert list(pools) == ["read", "encode", "decode", "write"]
-    towers = plan_memory(checkpoint_folder, "full", ["audio", "vision"], "float32", batch=0)
+    towers = plan_memory(checkpoint_folder, "full", ["audio", "vision"], "float32", batch=8)
     text = plan_memory(checkpoint_folder, "full", ["text"], "float32", context=64, batch=5)
     for pool, plan in (("encode", towers), ("decode", text)):
         assert pools[pool]["bytes"]["device"] == plan.tier("device") > 0

@@ -11,7 +11,7 @@ from PIL import Image
 from gemma3n.errors import SettingsError
 from gemma3n.vision.pixels import image_pixels
 from stages.model import Load
-from stages.resize import Resize, ResizeSettings, Resolution, checkpoint_resolution
+from stages.resize import Resize, ResizeSettings, Resolution, checkpoint_resolution, task_side
 from stages.row import Row, light_row
 
 BY_TASK = {"caption": 256, "detection": 512, "ocr": 768}
@@ -62,6 +62,18 @@ def test_auto_goes_by_the_task_of_the_row_and_else_of_the_job(load: Load) -> Non
 def test_a_size_that_is_set_is_that_of_every_task(load: Load) -> None:
     stage = Resize(ResizeSettings(Resolution["512"], BY_TASK), load, "ocr")
     assert sides(stage, None, "caption", "ocr") == [512, 512, 512]
+
+
+def test_no_task_gets_more_than_there_is_memory_for(
+    load: Load, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = ResizeSettings(by_task=BY_TASK, at_most=512)
+    tasks = ("caption", "detection", "ocr")
+    with caplog.at_level(logging.WARNING):
+        assert sides(Resize(settings, load), *tasks) == [256, 512, 512]
+    folder = Path(load.folder)
+    assert [task_side(settings, folder, task) for task in tasks] == [256, 512, 512]
+    assert "there is memory for 512: they get that. To insist, raise nested" in caplog.text
 
 
 def test_no_task_gets_more_than_the_checkpoint_was_trained_on_and_that_is_said_once(

@@ -1,10 +1,10 @@
+import mmap
 import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from gemma3n import huge_pages
 from gemma3n.huge_pages import into_huge_pages
 
 
@@ -20,5 +20,5 @@ def test_what_is_in_huge_pages_is_what_it_was() -> None:
 
 
 def test_another_system_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(huge_pages.mmap, "MADV_HUGEPAGE", raising=False)
+    monkeypatch.delattr(mmap, "MADV_HUGEPAGE", raising=False)
     assert into_huge_pages() == 0

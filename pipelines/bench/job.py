@@ -56,6 +56,10 @@ def bench(job: BenchJob) -> int:
             from pipelines.bench.profile import bench_profile
 
             found = bench_profile(job)
+        case Measured.pipeline:
+            from pipelines.bench.pipeline import bench_pipeline
+
+            found = bench_pipeline(job)
         case Measured.decode:
             from pipelines.bench.decode import bench_decode
 

@@ -30,7 +30,7 @@ _WIDTH, _HEIGHT, _SIDE = 1600, 1200, 256  # pixels, of a file and of what the to
 def bench_read(job: BenchJob) -> Bench:
     """16 kHz wav files to mel frames, a thread a core, against real time."""
     load = Load(folder=job.model.path)
-    with _folder(_write_clip, job.files) as folder:
+    with made_files(Media.audio, job.files) as folder:
         work = _reading(folder, Media.audio, load, "mel", Mel(MelSettings(), load))
         work()
         runs = [{"times real time": job.files * _CLIP_S / seconds(work)} for _ in range(job.repeat)]
@@ -42,7 +42,7 @@ def bench_resize(job: BenchJob) -> Bench:
     """Pictures to pixels, a thread a core; beside it a plain Pillow loop, a process a core."""
     load, size = Load(folder=job.model.path), Resolution[str(_SIDE)]
     with (
-        _folder(_write_picture, job.files) as folder,
+        made_files(Media.image, job.files) as folder,
         # Not by fork: that of a process with threads may hang.
         ProcessPoolExecutor(_cores(), mp_context=get_context("spawn")) as pool,
     ):
@@ -102,8 +102,9 @@ def _cores() -> int:
 
 
 @contextmanager
-def _folder(write: Callable[[Path, np.random.Generator], None], files: int) -> Iterator[Path]:
-    """A folder of so many files, which goes when it was used."""
+def made_files(media: Media, files: int) -> Iterator[Path]:
+    """A folder of so many recordings or pictures, which goes when it was used."""
+    write = _write_clip if media is Media.audio else _write_picture
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as name:
         for number in range(files):

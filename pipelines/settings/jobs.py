@@ -234,6 +234,7 @@ class Measured(Enum):
     decode = "decode"
     prefill = "prefill"
     encode = "encode"
+    pipeline = "pipeline"
     profile = "profile"
     memory = "memory"
     speculative = "speculative"
@@ -255,8 +256,8 @@ class BenchJob:
     what: Measured = setting(
         Measured.decode,
         "decode: a checkpoint's load and text; prefill: prompts alone; encode: its towers; "
-        "profile: where the time of a step goes; memory: of text, pictures and clips, "
-        "against plan; speculative: what drafts gain; linear: "
+        "pipeline: whole jobs, files to answers; profile: where the time of a step goes; "
+        "memory: of text, pictures and clips, against plan; speculative: what drafts gain; linear: "
         "products with weights of every format; ple: rows of its per-layer embeddings; "
         "store, tiers: text with these in Ray actors, on a cold disk, against in memory; "
         "read: wav files to mel; resize: pictures to pixels; ray: clips by "
@@ -267,7 +268,7 @@ class BenchJob:
     nested: NestedSettings = field(default_factory=NestedSettings)
     precision: Precision = setting(Precision.auto, "number format of the weights when loaded")
     pack: Pack = setting(Pack["auto"], "whether they are packed copies; auto: where it helps")
-    compile: bool = setting(False, "of decode, prefill and profile: with torch.compile")
+    compile: bool = setting(False, "of decode, prefill, pipeline and profile: with torch.compile")
     ple: PleSettings = field(default_factory=PleSettings)
     encode: EncodeSettings = field(default_factory=EncodeSettings)
     prompt_tokens: int = setting(16, "random tokens of the prompt")
@@ -277,7 +278,7 @@ class BenchJob:
     peers: list[Peer] = setting(
         [], "of decode, prefill and encode: who does the same work in turns with ours"
     )
-    tower: Part = setting(Part.audio, "of encode: audio or vision")
+    tower: Part = setting(Part.audio, "of encode and pipeline: audio or vision")
     peers_env: str = setting(".venv-peers", "their environment, as `make peers` makes it")
     peers_files: str = setting(
         "outputs/bench", "folder that keeps what is written for them: GGUF files of llama_cpp"
@@ -289,7 +290,8 @@ class BenchJob:
         [], "of memory: nested sizes by name, each measured; by default nested"
     )
     rows: int = setting(
-        1, "rows of text at once, of speculative, ple (how they share a row cache) and tiers"
+        1,
+        "rows of text at once, of pipeline, speculative, ple (that share a row cache) and tiers",
     )
     batches: list[int] = setting(
         [], "rows at once, by default 1, 8 and 32 of decode with peers, and 256 of linear, too"
@@ -306,7 +308,9 @@ class BenchJob:
         "of tiers: memory (cgroup) of the process whose table is on the disk; 0 for all, and for "
         "no cgroup of what=memory either",
     )
-    files: int = setting(64, "clips of read and ray, pictures of resize, rows of ray_memory")
+    files: int = setting(
+        64, "clips of read, pipeline and ray, pictures of resize, rows of ray_memory"
+    )
     workers: list[int] = setting([1, 2, 4, 8, 16, 32, 64], "decoders of ray_scale, a run each")
     soft_tokens: list[int] = setting(
         [188], "of a row of ray_scale, a run each: of a clip of 30 s; 1 leaves the driver alone"

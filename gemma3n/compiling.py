@@ -21,6 +21,8 @@ from gemma3n.text.decoder import Decoder, DecoderLayer
 
 _Half = Callable[..., object]
 
+_GRAPHS = 64  # of one half and build, over all shapes and nested sizes; torch gives up at 8
+
 _compiled: dict[tuple[object, ...], _Half] = {}
 
 
@@ -91,6 +93,8 @@ def _compile(half: _Half, build: object) -> _Half:
     """Half of a layer of such a build, compiled."""
     if (half, build) not in _compiled:
         assert isinstance(half, FunctionType)
+        config = torch._dynamo.config
+        config.cache_size_limit = max(config.cache_size_limit, _GRAPHS)
         # Of its own code, to which torch ties what it compiles: else it would have to find out
         # which build comes, in longer than many a product takes.
         own = FunctionType(half.__code__.replace(), half.__globals__, half.__name__)

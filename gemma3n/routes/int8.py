@@ -62,7 +62,7 @@ class Int8:
         rows = x.flatten(0, -2)
         tokens, token_scale = rounded_tokens(in_company(rows) if self.multiply is _packed else rows)
         product = self.multiply(tokens, self.weight, self.scale).mul_(token_scale)
-        return product[: len(rows)].to(x.dtype).unflatten(0, x.shape[:-1])
+        return product[: rows.shape[0]].to(x.dtype).unflatten(0, x.shape[:-1])
 
 
 def rounded_tokens(x: Tensor) -> tuple[Tensor, Tensor]:

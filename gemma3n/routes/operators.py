@@ -9,13 +9,12 @@ AVX512-BF16 and VNNI, 2048 -> 8192 from memory, GB/s: bfloat16 24.6 for 1 row, 2
 3, 30.9 for 4 and 23.7 for 8; int8 21.3, 19.1, 23.7, 24.8 and 19.8. So fewer rows get company.
 """
 
-from functools import cache
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_FEW = 4  # rows
+# torch has no public question for AMX; without the answer rows stay as they come.
+FEW = 1 if getattr(torch.cpu, "_is_amx_tile_supported", lambda: True)() else 4  # rows
 _LIBRARY = torch.library.Library("gemma3n", "DEF")
 
 
@@ -58,7 +57,7 @@ def in_company(tokens: Tensor) -> Tensor:
     Of several that are too few the operators see to themselves: how many there are is nothing that
     a graph should depend on.
     """
-    return tokens.expand(_FEW, -1) if len(tokens) == 1 and gains() else tokens
+    return tokens.expand(FEW, -1) if tokens.shape[0] == 1 else tokens
 
 
 def _packed_product(x: Tensor, weight: Tensor, rows: int) -> Tensor:
@@ -77,20 +76,12 @@ def _int8_product(tokens: Tensor, weight: Tensor, scale: Tensor, zero: int) -> T
 
 
 def _padded(tokens: Tensor) -> Tensor:
-    missing = _FEW - len(tokens)
-    return F.pad(tokens, (0, 0, 0, missing)) if 0 < missing < _FEW - 1 and gains() else tokens
-
-
-@cache
-def gains() -> bool:
-    """Whether company makes a product faster here."""
-    # torch has no public question for this; without the answer rows stay as they come.
-    probe = getattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    return not probe()
+    missing = FEW - len(tokens)
+    return F.pad(tokens, (0, 0, 0, missing)) if 0 < missing < FEW - 1 else tokens
 
 
 def _packed_shape(x: Tensor, weight: Tensor, rows: int) -> Tensor:
-    return x.new_empty((len(x), rows))
+    return x.new_empty((x.shape[0], rows))
 
 
 def _int8_shape(tokens: Tensor, weight: Tensor, scale: Tensor, zero: int) -> Tensor:

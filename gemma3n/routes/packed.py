@@ -35,7 +35,7 @@ class Packed:
         """See `Block`; the product is taken in the weight's dtype."""
         tokens = x.flatten(0, -2).to(self.dtype)
         found = packed_product(in_company(tokens), self.weight, self.shape[0])
-        return found[: len(tokens)].to(x.dtype).unflatten(0, x.shape[:-1])
+        return found[: tokens.shape[0]].to(x.dtype).unflatten(0, x.shape[:-1])
 
 
 @cache

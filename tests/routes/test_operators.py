@@ -11,12 +11,12 @@ from gemma3n.routes.packed import Packed
     not packed.is_available(torch.float32) or not int8.packs(),
     reason="this torch build has no oneDNN, or no int8 in it",
 )
-@pytest.mark.parametrize("gains", [True, False])
+@pytest.mark.parametrize("few", [1, 4])
 @pytest.mark.parametrize("rows", [0, 1, 3, 4, 5])
 def test_company_changes_no_row_and_leaves_again(
-    rows: int, gains: bool, monkeypatch: pytest.MonkeyPatch
+    rows: int, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operators, "gains", lambda: gains)
+    monkeypatch.setattr(operators, "FEW", few)
     weight = torch.randint(-127, 128, (512, 640), dtype=torch.int8)
     x = torch.randn(rows, 1, 640)
     plain = F.linear(x, weight.float())

@@ -1,5 +1,6 @@
 # `make demo` and `make test` set everything up themselves, in .venv; a second run starts at once.
-.PHONY: setup fmt check test test-slow peers test-peers golden demo nano-data nano nano-quick
+.PHONY: setup fmt check test test-slow peers test-peers test-litert golden demo nano-data nano \
+  nano-quick
 
 bin := .venv/bin
 stamp := .venv/.installed
@@ -40,6 +41,20 @@ test-peers: .venv-peers/.installed
 	CMAKE_ARGS="-DLLAVA_BUILD=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_SERVER=OFF" \
 	  $(peers)/pip install --quiet --constraint .ci/constraints.txt -r .ci/peers.txt
 	$(peers)/pip install --quiet --no-deps timm==1.0.31
+	@touch $@
+
+# LiteRT in an environment of its own, for the test that runs exports with it: it pulls jax and
+# transformers, and some packages older than those of .ci/constraints.txt.
+litert := .venv-litert/bin
+
+test-litert: .venv-litert/.installed
+	$(litert)/python -m pytest -q tests/export/test_litert.py
+
+.venv-litert/.installed: pyproject.toml .ci/constraints.txt
+	$${PYTHON:-python3} -m venv .venv-litert
+	$(litert)/pip install --quiet $${TORCH_INDEX:+--index-url "$$TORCH_INDEX"} \
+	  $$(grep '^torch==' .ci/constraints.txt)
+	$(litert)/pip install --quiet litert-torch==0.10.0 --editable '.[litert]' pytest hypothesis
 	@touch $@
 
 # Copies the reference arrays anew: make golden FROM=<folder that holds them>

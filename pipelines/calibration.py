@@ -32,13 +32,7 @@ def calibration(path: str, manifests: Sequence[str], rows: int) -> Powers:
     Raises:
         SettingsError: no such manifest or checkpoint, or a row that cannot be used.
     """
-    examples = read_examples(manifests)
-    kinds = {example.kind for example in examples}
-    media = {Kind.audio: "audio", Kind.image: "vision"}
-    parts = ["text", *(part for kind, part in media.items() if kind in kinds)]
-    model = gemma3n.load(path, parts=parts, precision="float32", device="cpu")
-    examples = fitting(examples, model.config)
-    shown = _shown(model, examples[:: max(1, len(examples) // rows)][:rows])
+    model, shown = shown_rows(path, manifests, rows)
     sizes = [name for name in ("full", _SMALL) if name in named_sizes(model.config)]
 
     def show() -> None:
@@ -53,7 +47,27 @@ def calibration(path: str, manifests: Sequence[str], rows: int) -> Powers:
     return Powers(model.text, show, int4_names(model.checkpoint), _ROOM)
 
 
-def _shown(model: Gemma3n, examples: Sequence[Example]) -> list[Prompt]:
+def shown_rows(path: str, manifests: Sequence[str], rows: int) -> tuple[Gemma3n, list[Prompt]]:
+    """A model in float32, and questions with their answers as it reads them.
+
+    Args:
+        path: of the checkpoint, or its name.
+        manifests: jsonl, with `text`.
+        rows: how many of their rows, spread evenly.
+
+    Raises:
+        SettingsError: no such manifest or checkpoint, or a row that cannot be used.
+    """
+    examples = read_examples(manifests)
+    kinds = {example.kind for example in examples}
+    media = {Kind.audio: "audio", Kind.image: "vision"}
+    parts = ["text", *(part for kind, part in media.items() if kind in kinds)]
+    model = gemma3n.load(path, parts=parts, precision="float32", device="cpu")
+    examples = fitting(examples, model.config)
+    return model, _fused(model, examples[:: max(1, len(examples) // rows)][:rows])
+
+
+def _fused(model: Gemma3n, examples: Sequence[Example]) -> list[Prompt]:
     folder = model.checkpoint.folder
     prompts = {Kind.audio: asked_by("transcribe"), Kind.image: asked_by("caption")}
     collate = Collator(

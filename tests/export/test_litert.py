@@ -1,4 +1,4 @@
-"""What `to=litert` writes, run by LiteRT: by hand, in an environment with the extra `litert`."""
+"""What `to=litert` writes, run by LiteRT: `make test-litert`, which has the extra `litert`."""
 
 import json
 from pathlib import Path

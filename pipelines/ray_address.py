@@ -1,4 +1,4 @@
-"""`executor.address`: a running cluster is looked for, and joined.
+"""`executor.address` and `workers.address`: a running cluster is looked for, and joined.
 
 Looked for first, since Ray takes minutes to give up a wrong address.
 """
@@ -16,19 +16,21 @@ from gemma3n.errors import SettingsError
 from pipelines.ray_usage import send_nothing
 
 _WAIT_S = 5.0
+_SETTING = "executor.address"
 
 
-def check_address(address: str) -> None:
+def check_address(address: str, setting: str = _SETTING) -> None:
     """Look whether anything listens there.
 
     Args:
         address: `host:port`, `ray://host:port`, or `auto`, which is the cluster of this machine.
+        setting: whose value it is, for messages.
 
     Raises:
         SettingsError: no address, or nobody there.
     """
     if address == "local":
-        raise SettingsError(f"{_name(address)}: leave it out to start a cluster here.")
+        raise SettingsError(f"{setting}={address}: leave it out to start a cluster here.")
     found = _noted() if address == "auto" else address
     if found is None:
         return  # Ray looks through the processes of this machine, and is quick to say what it finds
@@ -39,22 +41,22 @@ def check_address(address: str) -> None:
         host = port = None
     if not host or not port:
         raise SettingsError(
-            f"{_name(address)}: '{found}' is no address. It takes host:port, ray://host:port, or "
-            "auto for the cluster of this machine."
+            f"{setting}={address}: '{found}' is no address. It takes host:port, ray://host:port, "
+            "or auto for the cluster of this machine."
         )
     try:
         socket.create_connection((host, port), _WAIT_S).close()
     except OSError as error:
         raise SettingsError(
-            f"{_name(address)}: nobody answers at {host}:{port} ({error}). Give the address of a "
-            "running Ray cluster, or leave it out to start one here."
+            f"{setting}={address}: nobody answers at {host}:{port} ({error}). Give the address of "
+            "a running Ray cluster, or leave it out to start one here."
         ) from error
 
 
-def refused(address: str | None, error: Exception) -> SettingsError:
+def refused(address: str | None, error: Exception, setting: str = _SETTING) -> SettingsError:
     """What Ray says of a cluster that it cannot join or start, in a line of ours."""
     return SettingsError(
-        f"{_name(address)}: {str(error).splitlines()[0]} Give the address of a Ray cluster that "
+        f"{setting}={address}: {str(error).splitlines()[0]} Give the address of a Ray cluster that "
         "runs the same versions, or leave it out to start one here."
     )
 
@@ -78,10 +80,6 @@ def joined(address: str) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
-
-
-def _name(address: str | None) -> str:
-    return f"executor.address={address}"
 
 
 def _noted() -> str | None:

@@ -19,6 +19,7 @@ _SHORT = {
     "policy": "policy.kind",
     "ple": "ple.placement",
     "executor": "executor.kind",
+    "workers": "workers.kind",
     "prompt": "fuse.prompt",
     "task": "fuse.task",
     "language": "fuse.language",

@@ -1,4 +1,4 @@
-"""A Ray cluster for this process: a running one at `executor.address`, or one that starts here.
+"""A Ray cluster for this process: a running one at an address, or one that starts here.
 
 A running one is looked for first, since Ray takes minutes to give up a wrong address.
 """
@@ -18,14 +18,16 @@ from pipelines.ray_usage import send_nothing
 _WAIT_S = 5.0
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # RFC 9113, 3.4
 _LOGS = "session_latest/logs"
+_SETTING = "executor.address"
 _SETTINGS = 4  # kind of the frame that answers it, in its fourth byte
 
 
-def connect(address: str | None, **how: Any) -> None:
+def connect(address: str | None, setting: str = _SETTING, **how: Any) -> None:
     """Join a running cluster, or start one here, until `ray.shutdown`.
 
     Args:
         address: of the cluster; None starts one.
+        setting: whose value it is, for messages.
         how: more for `ray.init`.
 
     Raises:
@@ -35,24 +37,25 @@ def connect(address: str | None, **how: Any) -> None:
     import ray
 
     if address is not None:
-        check_address(address)
+        check_address(address, setting)
     try:
         ray.init(address or "local", **how)
     except Exception as error:  # of a node that is late Ray raises just that
-        raise _refused(address, error) from error
+        raise _refused(address, error, setting) from error
 
 
-def check_address(address: str) -> None:
+def check_address(address: str, setting: str = _SETTING) -> None:
     """Look whether somebody answers there as Ray would.
 
     Args:
         address: `host:port`, `ray://host:port`, or `auto`, which is the cluster of this machine.
+        setting: whose value it is, for messages.
 
     Raises:
         SettingsError: no address, nobody there, or somebody else.
     """
     if address == "local":
-        raise SettingsError(f"{_name(address)}: leave it out to start a cluster here.")
+        raise SettingsError(f"{setting}={address}: leave it out to start a cluster here.")
     found = _noted() if address == "auto" else address
     if found is None:
         return  # Ray looks through the processes of this machine, and is quick to say what it finds
@@ -63,22 +66,22 @@ def check_address(address: str) -> None:
         host = port = None
     if not host or not port:
         raise SettingsError(
-            f"{_name(address)}: '{found}' is no address. It takes host:port, ray://host:port, or "
-            "auto for the cluster of this machine."
+            f"{setting}={address}: '{found}' is no address. It takes host:port, ray://host:port, "
+            "or auto for the cluster of this machine."
         )
     try:
         with socket.create_connection((host, port), _WAIT_S) as there:
             speaks = _speaks_http2(there)
     except OSError as error:
         raise SettingsError(
-            f"{_name(address)}: nobody answers at {host}:{port} ({error}). Give the address of a "
-            "running Ray cluster, or leave it out to start one here."
+            f"{setting}={address}: nobody answers at {host}:{port} ({error}). Give the address of "
+            "a running Ray cluster, or leave it out to start one here."
         ) from error
     if not speaks:
         raise SettingsError(
-            f"{_name(address)}: who answers at {host}:{port} is not Ray. Give the address of its "
-            "head node, with port 6379 unless it was given another, or leave it out to start one "
-            "here."
+            f"{setting}={address}: who answers at {host}:{port} is not Ray. Give the address of "
+            "its head node, with port 6379 unless it was given another, or leave it out to start "
+            "one here."
         )
 
 
@@ -95,7 +98,7 @@ def _speaks_http2(there: socket.socket) -> bool:
     return len(answer) == 4 and answer[3] == _SETTINGS
 
 
-def _refused(address: str | None, error: Exception) -> SettingsError:
+def _refused(address: str | None, error: Exception, setting: str) -> SettingsError:
     """What Ray says of a cluster that it cannot join or start, in a line of ours."""
     said = (str(error).splitlines() or [type(error).__name__])[0].removesuffix(".")
     if address is None:
@@ -105,8 +108,8 @@ def _refused(address: str | None, error: Exception) -> SettingsError:
             "again then, or run in one process: executor=in_process."
         )
     return SettingsError(
-        f"{_name(address)}: {said}. Give the address of a Ray cluster that runs the same versions, "
-        "or leave it out to start one here."
+        f"{setting}={address}: {said}. Give the address of a Ray cluster that runs the same "
+        "versions, or leave it out to start one here."
     )
 
 
@@ -124,10 +127,6 @@ def joined(address: str) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
-
-
-def _name(address: str | None) -> str:
-    return f"executor.address={address}"
 
 
 def _noted() -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from multiprocessing import parent_process
 from pathlib import Path
 from threading import Thread
+from typing import TYPE_CHECKING
 
 from gemma3n.checkpoint import bring_weights
 from gemma3n.config import Config
@@ -16,9 +17,12 @@ from gemma3n.named import checkpoint_folder, lasting
 from pipelines.compose import to_yaml
 from pipelines.flat import flat
 from pipelines.mistakes import refused_elsewhere
-from pipelines.settings import TrainJob
+from pipelines.settings import TrainJob, WorkerKind
 from pipelines.training.files import STATE
 from stages.write import replacing
+
+if TYPE_CHECKING:
+    import torch
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +31,7 @@ _MAY_CHANGE = (
     *("steps", "minutes", "dev", "save_minutes", "device"),
     "gradient_checkpointing",
     *("validate_first", "validate_steps", "validate_rows", "output"),
+    *("workers.kind", "workers.address", "workers.num_cpus"),
 )
 
 
@@ -56,7 +61,11 @@ def train(job: TrainJob) -> int:
     output.mkdir(parents=True, exist_ok=True)
     with replacing(output / _CONFIG) as file:
         file.write(to_yaml(job).encode())
-    if job.processes == 1:
+    if job.workers.kind is WorkerKind.ray:
+        from pipelines.ray_train import train_on_ray
+
+        train_on_ray(job)
+    elif job.processes == 1:
         _worker(0, job, "")
     else:
         _spawn(job)
@@ -108,19 +117,8 @@ def _worker(rank: int, job: TrainJob, meeting: str) -> None:
     import torch
 
     from pipelines.training.device import training_device
-    from pipelines.training.loop import Loop
 
     device = training_device(job.device, rank)
-    if rank == 0:
-        handlers: list[logging.Handler] = [
-            logging.StreamHandler(),
-            logging.FileHandler(Path(job.output) / "run.log"),
-        ]
-        logging.basicConfig(
-            level=logging.INFO,
-            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-            handlers=handlers,
-        )
     if job.processes > 1:
         Thread(target=_end_with_parent, daemon=True).start()
         if device.type == "cpu":
@@ -135,8 +133,30 @@ def _worker(rank: int, job: TrainJob, meeting: str) -> None:
             rank=rank,
             world_size=job.processes,
         )
-    done = Loop(job, rank, device).run()
-    if rank == 0 and not done:
-        logger.info("stopped before the last step; the same command goes on from here")
+    take_part(job, rank, device)
     if job.processes > 1:
         torch.distributed.destroy_process_group()
+
+
+def take_part(job: TrainJob, rank: int, device: "torch.device") -> None:
+    """Run the loop in one of its processes; of several, the group is made already.
+
+    Args:
+        job: settings.
+        rank: number of this process.
+        device: where it computes.
+    """
+    from pipelines.training.loop import Loop
+
+    if rank == 0:
+        handlers: list[logging.Handler] = [
+            logging.StreamHandler(),
+            logging.FileHandler(Path(job.output) / "run.log"),
+        ]
+        logging.basicConfig(
+            level=logging.INFO,
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+            handlers=handlers,
+        )
+    if not Loop(job, rank, device).run() and rank == 0:
+        logger.info("stopped before the last step; the same command goes on from here")

@@ -47,6 +47,8 @@ from pipelines.settings.training import (
     RateSettings,
     TrainJob,
     Trains,
+    WorkerKind,
+    WorkersSettings,
 )
 
 __all__ = [
@@ -95,6 +97,8 @@ __all__ = [
     "TrainJob",
     "Trains",
     "Weights",
+    "WorkerKind",
+    "WorkersSettings",
 ]
 
 # What people ask for and cannot have, with the reason.

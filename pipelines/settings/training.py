@@ -152,6 +152,30 @@ class RateSettings:
         _check_share("rate.average", self.average, up_to=0.99999)
 
 
+class WorkerKind(Enum):
+    """What shares a step."""
+
+    processes = "processes"
+    ray = "ray"
+
+
+@dataclass
+class WorkersSettings:
+    """Who shares a step, where there are several."""
+
+    kind: WorkerKind = setting(
+        WorkerKind.processes,
+        "processes: of this machine; ray: workers of Ray Train, here or on nodes that all have "
+        "the checkpoint, the manifests and the output in the same places",
+    )
+    address: str | None = setting(None, "of a running Ray cluster; by default one starts here")
+    num_cpus: int = setting(1, "of ray: cores of each, and threads that it computes in")
+
+    def __post_init__(self) -> None:
+        if self.num_cpus < 1:
+            raise SettingsError(f"workers.num_cpus={self.num_cpus}; at least 1. Raise it.")
+
+
 @dataclass
 class TrainJob:
     """Joint training of nested sizes."""
@@ -199,3 +223,4 @@ class TrainJob:
     rate: RateSettings = field(default_factory=RateSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)
     qat: QatSettings = field(default_factory=QatSettings)
+    workers: WorkersSettings = field(default_factory=WorkersSettings)

@@ -6,7 +6,6 @@ right one is. Clips and pictures come from the towers of the first: only the tex
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,7 +55,6 @@ def main(words: Sequence[str] | None = None) -> int:
         help="number format of those that are not rounded; int8, int4: rounded to nearest",
     )
     asked = parser.parse_args(words)
-    logging.getLogger("gemma3n").setLevel(logging.WARNING)
     columns = "cosine", "same token likeliest, %", "nats a right token", "of the original", "tokens"
     table = Table("checkpoint", "size", *columns)
     try:

@@ -133,5 +133,5 @@ def test_benches_of_ray_say_what_they_promise(capsys: pytest.CaptureFixture[str]
     assert ray["start-up s"] > ray["of it pools s"] > 0
     assert ray["read to encode, kB a row"] > 100  # mel frames of 2 s, in float32
     assert memory["driver, peak"] >= memory["driver, last third"] > 0
-    assert [one["workers"] for one in found["ray_scale"]] == [1, 2]
+    assert [one["decoders"] for one in found["ray_scale"]] == [1, 2]
     assert all(0 < one["efficiency"] <= 1.05 for one in found["ray_scale"])

@@ -87,12 +87,12 @@ def load(
         raise SettingsError(
             f"nested={nested!r} and budget_gb={budget_gb:g} both choose a size. Give one of them."
         )
-    if compile:
-        check(str(where))
     folder = pinned(folder)
     own = rounded(Config.from_folder(checkpoint_folder(folder)))
     formats = resolve_formats(precision, where, pack, own.weights if own else None)
     chosen = _chosen_parts(checkpoint_folder(folder), parts)
+    if compile and "text" in chosen:
+        check(str(where))
     checkpoint = Checkpoint(folder, chosen)
     if budget_gb is not None:
         nested = largest_within(budget_gb, checkpoint, chosen, formats.weights.value, ple)

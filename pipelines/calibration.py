@@ -30,7 +30,7 @@ def calibration(path: str, manifests: Sequence[str], rows: int) -> Powers:
         rows: how many of their rows, spread evenly.
 
     Raises:
-        SettingsError: no such manifest or checkpoint, or a row that cannot be used.
+        SettingsError: see `shown_rows`.
     """
     model, shown = shown_rows(path, manifests, rows)
     sizes = [name for name in ("full", _SMALL) if name in named_sizes(model.config)]

@@ -5,8 +5,8 @@ Every run is a command of its own, as a user would give it, on files made up for
 
 from typing import Any
 
+from pipelines.bench.command import Run, bench_folder, run_command
 from pipelines.bench.media import made_files
-from pipelines.bench.ray_run import Run, bench_folder, run_command
 from pipelines.bench.table import Bench
 from pipelines.settings import BenchJob, Part
 from stages.media import Media

@@ -8,13 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.bench.ray_run import (
-    Run,
-    bench_folder,
-    pretended_job,
-    pretended_rows,
-    run_command,
-)
+from pipelines.bench.command import Run, bench_folder, run_command
+from pipelines.bench.ray_run import pretended_job, pretended_rows
 from pipelines.bench.table import Bench
 from pipelines.settings import BenchJob
 from stages.audio import RATE

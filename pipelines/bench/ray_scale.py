@@ -10,7 +10,8 @@ from statistics import median
 from typing import Any
 
 from gemma3n.errors import SettingsError
-from pipelines.bench.ray_run import Run, bench_folder, pretended_job, pretended_rows, run_command
+from pipelines.bench.command import Run, bench_folder, run_command
+from pipelines.bench.ray_run import pretended_job, pretended_rows
 from pipelines.bench.table import Lines
 from pipelines.pretend import WIDTH
 from pipelines.settings import BenchJob

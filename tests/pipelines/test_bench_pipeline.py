@@ -1,7 +1,10 @@
 import json
+from pathlib import Path
 
 import pytest
 
+from gemma3n.errors import SettingsError
+from pipelines.bench.command import bench_folder
 from pipelines.cli import main
 
 
@@ -19,3 +22,9 @@ def test_a_job_is_itemised_by_stage(
     before = "mel" if of_sound else "resize"
     assert shares >= {f"{stage}, % of the time" for stage in ("read", before, "encode", "decode")}
     assert figures["peak"] > 1e8
+
+
+def test_a_machine_without_proc_is_told_where_to_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "exists", lambda _: False)
+    with pytest.raises(SettingsError, match=r"only Linux has\. Run it there"), bench_folder():
+        pass

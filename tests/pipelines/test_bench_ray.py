@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.bench.ray_run import Look, Run
+from pipelines.bench.command import Look, Run
 from pipelines.bench.ray_scale import _items_a_task, _on_paper
 from pipelines.bench.table import Lines
 from pipelines.cli import main

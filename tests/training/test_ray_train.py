@@ -59,6 +59,19 @@ def test_an_address_where_nobody_is_is_refused(make_job: MakeJob) -> None:
         train(make_job("a", workers=nowhere))
 
 
+def test_more_cores_than_the_cluster_has_are_refused(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    from pipelines.ray_train import _device
+
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 7.0})
+    job = make_job("a", processes=2, workers=WorkersSettings(WorkerKind.ray, num_cpus=4))
+    with pytest.raises(SettingsError, match=r"take 8 cores, but the cluster has 7\. Lower one"):
+        _device(job)
+
+
 def test_workers_have_a_core() -> None:
     with pytest.raises(SettingsError, match=r"workers\.num_cpus=0; at least 1\. Raise it\."):
         WorkersSettings(num_cpus=0)

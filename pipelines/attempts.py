@@ -30,11 +30,11 @@ class Attempts:
 
     def begun(self, rows: Sequence[Row]) -> int:
         """How often just these rows were begun as a batch, and not finished."""
-        return _size(self._note("batch", rows))
+        return noted(self._note("batch", rows))
 
     def is_hopeless(self, row: Row) -> bool:
         """Whether a row of a batch that was begun was touched too often, alone after that."""
-        return _size(self._note("alone", [row])) + 1 >= self.most
+        return noted(self._note("alone", [row])) + 1 >= self.most
 
     @contextmanager
     def touching(self, rows: Sequence[Row], alone: bool = False) -> Iterator[None]:
@@ -68,8 +68,12 @@ class Attempts:
         return self._folder / f"{name}.{kind}"
 
 
-def _size(note: Path) -> int:
-    return note.stat().st_size if note.exists() else 0
+def noted(note: Path) -> int:
+    """Bytes of a note that another process may take away at any moment; none once it has."""
+    try:
+        return note.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from gemma3n.errors import SettingsError
-from pipelines.attempts import Attempts, deadline
+from pipelines.attempts import Attempts, deadline, noted
 from pipelines.boundary import Boundary
 from pipelines.escalation import ESCALATE, decoder
 from pipelines.finished import not_yet
@@ -231,7 +231,7 @@ def _starting(post: Post) -> Iterator[None]:
         raise not_shared(post.folder)
     note = post.work / "starting"
     most = post.job.executor.max_row_attempts * post.settings.max
-    if note.exists() and note.stat().st_size >= most:
+    if noted(note) >= most:
         raise RuntimeError(
             f"{most} processes of pool {post.pool} have ended while they were starting: no memory "
             f"for {' and '.join(post.stages)}, or a crash."

@@ -1,6 +1,7 @@
 import math
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,17 @@ def test_a_row_that_ends_in_time_ends_nothing() -> None:
 def test_a_deadline_may_be_never() -> None:
     with deadline(math.inf):
         pass
+
+
+def test_asking_while_another_process_takes_its_note_away(attempts: Attempts) -> None:
+    def touch() -> None:
+        for _ in range(1000):
+            with attempts.touching([A]):
+                pass
+
+    with ThreadPoolExecutor(1) as pool:
+        touching = pool.submit(touch)
+        seen = set()
+        while not touching.done():
+            seen.add(attempts.begun([A]))
+    assert seen == {0, 1}

@@ -3,7 +3,8 @@
 Beside its products a layer is some three hundred small operations, each of which costs a row of
 decoding microseconds, and a batch a pass over memory. Fused they are a dozen loops. Layers that are
 built alike share their graphs, each compiled when it is first needed: for one row and for more, for
-a token and for a prompt.
+a token and for a prompt. The head and the maps of AltUp's streams are compiled, too: a graph has a
+product of its own for a single token, see `gemma3n.routes.single`.
 
 Attention itself stays as it is: its keys are one more with every token.
 """
@@ -14,30 +15,31 @@ from types import FunctionType
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gemma3n.errors import SettingsError
+from gemma3n.linear import Linear, TiedEmbedding
 from gemma3n.text.decoder import Decoder, DecoderLayer
 
-_Half = Callable[..., object]
+_Method = Callable[..., object]
 
-_GRAPHS = 64  # of one half and build, over all shapes and nested sizes; torch gives up at 8
+_GRAPHS = 64  # of one method and build, over all shapes and nested sizes; torch gives up at 8
 
-_compiled: dict[tuple[object, ...], _Half] = {}
+_compiled: dict[tuple[object, ...], _Method] = {}
 
 
-def compile_layers(decoder: Decoder) -> None:
-    """Let the decoder's layers run compiled; what they compute differs in its last bits.
+def compile_decoder(decoder: Decoder) -> None:
+    """Let the decoder run compiled; what it computes differs in the last bits.
 
     Raises:
         SettingsError: torch cannot compile on this machine.
     """
     check(str(next(decoder.parameters()).device))
     for module in decoder.layers.values():
-        layer = cast(DecoderLayer, module)
-        build = structure(layer)
-        for half in (DecoderLayer.enter, DecoderLayer.leave):
-            setattr(layer, half.__name__, partial(_compile(half, build), layer))
+        _share(cast(DecoderLayer, module), DecoderLayer.enter, DecoderLayer.leave)
+    for linear in (*decoder.altup_projections, *decoder.altup_unembed_projections):
+        _share(linear, Linear.forward)
+    _share(decoder.embed_tokens, TiedEmbedding.project)
 
 
 @cache
@@ -89,23 +91,30 @@ def structure(part: object, within: tuple[int, ...] = ()) -> object:
             return type(part), structure(vars(part), (*within, id(part)))
 
 
-def _compile(half: _Half, build: object) -> _Half:
-    """Half of a layer of such a build, compiled."""
-    if (half, build) not in _compiled:
-        assert isinstance(half, FunctionType)
+def _share(module: nn.Module, *methods: Callable[..., object]) -> None:
+    """Put compiled methods in the place of a module's own; those built alike share their graphs."""
+    build = structure(module)
+    for method in methods:
+        setattr(module, method.__name__, partial(_compile(method, build), module))
+
+
+def _compile(method: _Method, build: object) -> _Method:
+    """A method of modules of such a build, compiled."""
+    if (method, build) not in _compiled:
+        assert isinstance(method, FunctionType)
         config = torch._dynamo.config
         config.cache_size_limit = max(config.cache_size_limit, _GRAPHS)
         # Of its own code, to which torch ties what it compiles: else it would have to find out
         # which build comes, in longer than many a product takes.
-        own = FunctionType(half.__code__.replace(), half.__globals__, half.__name__)
-        options: dict[str, Any] = {}
+        code, names = method.__code__.replace(), method.__globals__
+        own = FunctionType(code, names, method.__name__, method.__defaults__)
+        # What a product reads is computed once, and not again for each of its outputs.
+        options: dict[str, Any] = {"realize_opcount_threshold": 0}
         if hasattr(torch.compiler, _FILTERS):
             options["guard_filter_fn"] = _asked
         # Rows come and go with every step, so that sizes of batch and prompt are left open.
-        _compiled[half, build] = torch.compile(
-            own, dynamic=True, fullgraph=True, options=options or None
-        )
-    return _compiled[half, build]
+        _compiled[method, build] = torch.compile(own, dynamic=True, fullgraph=True, options=options)
+    return _compiled[method, build]
 
 
 _FILTERS = "skip_guard_on_globals_unsafe"  # came with what filters questions

@@ -8,7 +8,8 @@ route's, which the loader may put in a weight's place.
 from typing import Protocol
 
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from gemma3n.routes.single import product
 
 
 class Route(Protocol):
@@ -56,7 +57,7 @@ class Linear(nn.Linear):
     def product(self, x: Tensor, rows: range | None = None) -> Tensor:
         """The plain product with `weight`, see `forward`."""
         weight = self.weight if rows is None else self.weight[rows.start : rows.stop]
-        return F.linear(x, weight if x.shape[-1] == self.in_features else weight[:, : x.shape[-1]])
+        return product(x, weight if x.shape[-1] == self.in_features else weight[:, : x.shape[-1]])
 
 
 class TiedEmbedding(nn.Embedding):
@@ -72,4 +73,4 @@ class TiedEmbedding(nn.Embedding):
 
     def project(self, hidden: Tensor) -> Tensor:
         """Hidden states [..., columns] -> one number a row of the table, [..., rows]."""
-        return F.linear(hidden, self.weight) if self.route is None else self.route(hidden)
+        return product(hidden, self.weight) if self.route is None else self.route(hidden)

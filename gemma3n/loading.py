@@ -8,7 +8,7 @@ from pathlib import Path
 from gemma3n.adapter_files import read_adapter
 from gemma3n.checkpoint import PARTS, Checkpoint
 from gemma3n.choices import TowerPrecision
-from gemma3n.compiling import check, compile_layers
+from gemma3n.compiling import check, compile_decoder
 from gemma3n.config import Config
 from gemma3n.device import Formats, resolve_device, resolve_formats
 from gemma3n.errors import SettingsError
@@ -105,7 +105,7 @@ def load(
     if adapter is not None and "text" in chosen:
         read_adapter(adapter, checkpoint).to(where, formats.text).attach(model.text)
     if compile and "text" in chosen:
-        compile_layers(model.text)
+        compile_decoder(model.text)
     if formats.pack and "text" in chosen:
         logger.info("%s in huge pages", bytes_text(into_huge_pages()))
     return model

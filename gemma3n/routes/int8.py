@@ -1,9 +1,12 @@
 """int8 weights, one scale an output; activations rounded to int8 with one scale a token (CPU).
 
 A token's scale comes from that token alone and sums are whole numbers, so that a row's result does
-not depend, in any bit, on which other rows are computed with it. Measured with two threads, 2048 ->
-8192. AVX512-VNNI and AMX: 1 row 400 µs, 8 rows 469, 32 rows 856, 256 rows 4781, where packed
-bfloat16 takes 520, 748, 1618 and 9885. AVX512-VNNI alone: 220, 427, 1411 and 10430.
+not depend, in any bit, on which other rows are computed with it. (In a compiled graph a plain
+weight's product with a single token is summed in float32, exact up to 2^24.)
+
+Measured with two threads, 2048 -> 8192. AVX512-VNNI and AMX: 1 row 400 µs, 8 rows 469, 32 rows 856,
+256 rows 4781, where packed bfloat16 takes 520, 748, 1618 and 9885. AVX512-VNNI alone: 220, 427,
+1411 and 10430.
 """
 
 from functools import cache
@@ -13,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gemma3n.routes.operators import in_company, int8_product
+from gemma3n.routes.single import is_single, summed
 
 _LARGEST = 127  # -128 stays unused, so that the format is symmetric
 # For a single row oneDNN has no fast product with a packed weight of few rows or columns (torch
@@ -108,4 +112,6 @@ def _packed(tokens: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
 
 
 def _plain(tokens: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    if torch.compiler.is_compiling() and is_single(tokens):
+        return summed(weight, tokens.float()) * scale
     return torch._int_mm(tokens, weight.t()) * scale

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from gemma3n.config import TextConfig
 from gemma3n.layers import RMSNorm, rounded
+from gemma3n.routes.single import product
 
 _MEAN_SQUARE_FLOOR = 1e-5  # of a stream that is given the magnitude of stream 0
 
@@ -35,7 +36,7 @@ class AltUp(nn.Module):
             [streams, batch, seq, hidden]
         """
         count = len(streams)
-        mix = self.prediction_coefs(self._route(streams[self.active]))
+        mix = product(self._route(streams[self.active]), self.prediction_coefs.weight)
         mix = mix.unflatten(-1, (count, count))  # [batch, seq, to, from]
         return streams + torch.einsum("bsji,ibsh->jbsh", mix, streams)
 
@@ -49,7 +50,9 @@ class AltUp(nn.Module):
         Returns:
             [streams, batch, seq, hidden]
         """
-        weight = self.correction_coefs(self._route(computed)) + 1.0  # [batch, seq, streams]
+        weight = (
+            product(self._route(computed), self.correction_coefs.weight) + 1.0
+        )  # [batch, seq, streams]
         innovation = computed - predicted[self.active]
         return predicted + innovation * weight.permute(2, 0, 1).unsqueeze(-1)
 
@@ -60,7 +63,7 @@ class AltUp(nn.Module):
     def _route(self, x: Tensor) -> Tensor:
         """How much each stream matters to each token: [batch, seq, hidden] -> [..., streams]."""
         scaled = self.router_norm(x) * rounded(self.router_scale, x.dtype)
-        return torch.tanh(self.modality_router(scaled).float()).to(x.dtype)
+        return torch.tanh(product(scaled, self.modality_router.weight).float()).to(x.dtype)
 
 
 def open_streams(embeddings: Tensor, projections: nn.ModuleList) -> Tensor:

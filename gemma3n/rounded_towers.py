@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from gemma3n.heap import give_back
 from gemma3n.rounded import is_tower_map
 from gemma3n.rounding import to_int8
 from gemma3n.routes.int8 import Int8
@@ -49,3 +50,4 @@ def round_maps(tower: nn.Module, weight: Callable[[str], Tensor]) -> None:
             if is_map and is_tower_map(tuple(child.weight.shape)):
                 whole = ".".join(filter(None, (path, name, "weight")))
                 setattr(module, name, RoundedMap(weight(whole)))
+                give_back()

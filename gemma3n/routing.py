@@ -14,6 +14,7 @@ from gemma3n.checkpoint import Checkpoint
 from gemma3n.choices import ROUNDED, Precision
 from gemma3n.device import Formats
 from gemma3n.errors import SettingsError
+from gemma3n.heap import give_back
 from gemma3n.linear import Linear
 from gemma3n.matformer import NestedSize, ffn_borders, layer_borders
 from gemma3n.rounded import (
@@ -71,6 +72,7 @@ def set_routes(
             axis, ends = borders.get(name, (0, [module.out_features]))
             module.route = maker.blocks(f"text.{name}.weight", module, axis, ends)
             module.register_parameter("weight", None)
+            give_back()
 
 
 def _borders(
@@ -138,10 +140,15 @@ class _Maker:
         self, to: Callable[[Tensor], Sequence[Tensor]], name: str, rows: range, columns: range
     ) -> list[Tensor]:
         """What `to` makes of a block, a piece at a time: weights and what goes with them."""
-        each = max(1, _PIECE // len(columns))
-        runs = (rows[start : start + each] for start in range(0, len(rows), each))
-        pieces = [to(self._read(name, run, columns)) for run in runs]
-        return [torch.cat(parts).to(self.device) for parts in zip(*pieces, strict=True)]
+        each, made = max(1, _PIECE // len(columns)), list[Tensor]()
+        for start in range(0, len(rows), each):
+            run = rows[start : start + each]
+            parts = to(self._read(name, run, columns))
+            # Nothing of a piece stays, so that the next fits where it was.
+            made = made or [part.new_empty(len(rows), *part.shape[1:]) for part in parts]
+            for whole, part in zip(made, parts, strict=True):
+                whole[start : start + each] = part
+        return [whole.to(self.device) for whole in made]
 
     def _own_int4(self, name: str, rows: range, columns: range) -> list[Tensor]:
         """A block of a rounded checkpoint: weights, scales and zeros."""

@@ -50,9 +50,8 @@ class AltUp(nn.Module):
         Returns:
             [streams, batch, seq, hidden]
         """
-        weight = (
-            product(self._route(computed), self.correction_coefs.weight) + 1.0
-        )  # [batch, seq, streams]
+        mix = product(self._route(computed), self.correction_coefs.weight)
+        weight = mix + 1.0  # [batch, seq, streams]
         innovation = computed - predicted[self.active]
         return predicted + innovation * weight.permute(2, 0, 1).unsqueeze(-1)
 

@@ -14,6 +14,7 @@ import zipfile
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -141,7 +142,9 @@ def _unpack(archive: Path, files: Path) -> None:
             wheel.extractall(files)
     else:
         with tarfile.open(archive) as tar:
-            tar.extractall(files, filter="data")
+            # Came with Python 3.11.4, and Debian 12 has 3.11.2.
+            safely: Any = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+            tar.extractall(files, **safely)
 
 
 def _version(archive: Path, registry: Registry) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gemma3n.compiling import check
 from gemma3n.errors import SettingsError
 from pipelines.bench import limit, linear, memory
 from pipelines.bench.decode import KilledError, run_apart
@@ -28,6 +29,19 @@ def test_a_bench_reports_speed_and_memory_of_a_fresh_process(
         assert min(run["load s"], run["first token s"], run["tokens/s"]) > 0
         assert run["RssFile"] + run["RssAnon"] <= run["VmHWM"] * 1.01
         assert run["over core"] == run["VmHWM"] - run["core"]
+
+
+@pytest.mark.slow
+def test_compiling_is_told_beside_the_speed_and_not_counted_in_it(
+    checkpoint_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        check("cpu")
+    except SettingsError as error:
+        pytest.skip(str(error))
+    words = [f"model={checkpoint_folder}", "precision=float32", "new_tokens=4", "compile=true"]
+    run = found(capsys, "what=decode", *words)
+    assert run["compile s"] > run["first token s"] + 3 / run["tokens/s"] > 0
 
 
 def test_a_bench_of_linear_maps_has_every_route_at_every_number_of_rows(

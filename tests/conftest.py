@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import gemma3n
+from gemma3n.compiling import check
+from gemma3n.errors import SettingsError
 
 GOLDEN = Path(__file__).parent / "golden"
 # A property is about results; how long an example takes depends on what else the machine does.
@@ -55,6 +57,15 @@ def slices() -> dict[str, gemma3n.NestedSize]:
         name: gemma3n.NestedSize.from_skip(one["skip_layers"], one["ffn_hidden_dims"], name)
         for name, one in described.items()
     }
+
+
+@pytest.fixture
+def compiler() -> None:
+    """Skips a test where torch finds nothing to compile with."""
+    try:
+        check("cpu")
+    except SettingsError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(autouse=True)

@@ -135,6 +135,18 @@ def looked_at(pid: int) -> tuple[int, float, float] | None:
     return int(status["VmRSS"].split()[0]) * 1024, own, of_all
 
 
+def check_proc() -> None:
+    """Do nothing on Linux.
+
+    Raises:
+        SettingsError: it is another system.
+    """
+    if not Path("/proc/self/status").exists():
+        raise SettingsError(
+            "this bench reads memory from /proc, which only Linux has. Run it there."
+        )
+
+
 @contextmanager
 def bench_folder() -> Iterator[Path]:
     """A folder for a bench, with the stages that only pretend.
@@ -142,10 +154,7 @@ def bench_folder() -> Iterator[Path]:
     Raises:
         SettingsError: not a Linux machine.
     """
-    if not Path("/proc/self/status").exists():
-        raise SettingsError(
-            "this bench reads memory from /proc, which only Linux has. Run it there."
-        )
+    check_proc()
     with tempfile.TemporaryDirectory() as name:
         installed(Path(name) / "site")
         yield Path(name)

@@ -20,6 +20,7 @@ from gemma3n.errors import SettingsError
 from gemma3n.matformer import NestedSize
 from gemma3n.memory import plan_memory
 from gemma3n.placement import Ple
+from pipelines.bench.command import check_proc
 from pipelines.bench.cost import resident_bytes
 from pipelines.bench.table import Bench
 from pipelines.mistakes import refused_elsewhere
@@ -39,10 +40,7 @@ def bench_decode(job: BenchJob) -> Bench:
         SettingsError: not a Linux machine, no such checkpoint, size or precision, or a run that
             failed.
     """
-    if not Path("/proc/self/status").exists():
-        raise SettingsError(
-            "bench what=decode reads memory from /proc, which only Linux has. Run it there."
-        )
+    check_proc()
     job = replace(job, model=job.model.pinned())
     config = Config.from_folder(job.model.folder)
     size = nested_size(job.nested, config)

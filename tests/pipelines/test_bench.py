@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from gemma3n.compiling import check
 from gemma3n.errors import SettingsError
 from pipelines.bench import limit, linear, memory
 from pipelines.bench.decode import KilledError, run_apart
@@ -32,13 +31,10 @@ def test_a_bench_reports_speed_and_memory_of_a_fresh_process(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiler")
 def test_compiling_is_told_beside_the_speed_and_not_counted_in_it(
     checkpoint_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    try:
-        check("cpu")
-    except SettingsError as error:
-        pytest.skip(str(error))
     words = [f"model={checkpoint_folder}", "precision=float32", "new_tokens=4", "compile=true"]
     run = found(capsys, "what=decode", *words)
     assert run["compile s"] > run["first token s"] + 3 / run["tokens/s"] > 0

@@ -2,12 +2,15 @@
 
 A single token reads every weight once. A loop that torch compiles keeps reading, and the libraries'
 products, made for many tokens, do not. Measured with two threads on AVX512-BF16, 2048 -> 8192 from
-a mapped file in bfloat16: 29 GB/s, and 16 to 19 by `F.linear`.
+a mapped file in bfloat16: 29 GB/s, and 16 to 19 by `F.linear`. In int8: 28 GB/s from two places at
+once, 26 from one, and E2B's layers take 65 ms instead of 71.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+_PLACES = 2  # of a weight, from which a core reads in turns: neither a sum nor memory stands still
 
 
 def product(x: Tensor, weight: Tensor) -> Tensor:
@@ -24,4 +27,6 @@ def is_single(x: Tensor) -> bool:
 
 def summed(weight: Tensor, x: Tensor) -> Tensor:
     """The product with one token, float32 [..., columns] -> [..., rows], summed in float32."""
-    return (weight.float() * x.reshape(-1)).sum(-1).view(*x.shape[:-1], -1)
+    token = x.reshape(-1)
+    halves = [(half.float() * token).sum(-1) for half in weight.chunk(_PLACES)]
+    return torch.cat(halves).view(*x.shape[:-1], -1)

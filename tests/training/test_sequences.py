@@ -106,7 +106,7 @@ def test_packed_chats_and_media_are_learned_from_as_padded_ones(
     found = read_examples(make_job("unused").train)
     image = str(next(one.path for one in found if one.kind is Kind.image))
     clip = next(one for one in found if one.kind is Kind.audio)
-    turns = [{"role": "user", "content": "And then? " * 60}, {"role": "model", "content": "a b"}]
+    turns = [{"role": "user", "content": "And then? " * 12}, {"role": "model", "content": "a b"}]
     long = [
         {"messages": turns * 4},
         {

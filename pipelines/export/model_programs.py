@@ -18,7 +18,7 @@ from stages.resize import checkpoint_resolution
 from stages.room import seconds_a_clip
 
 DESCRIPTION = "programs.json"
-_FRAMES_A_SECOND = 100
+FRAMES_A_SECOND = 100
 
 
 def model_programs(
@@ -51,7 +51,7 @@ def model_programs(
         programs += [vision_program(model, side) for side in sides]
     if "audio" in model.parts:
         seconds = settings.seconds or seconds_a_clip(model.config)
-        programs.append(audio_program(model, round(seconds * _FRAMES_A_SECOND)))
+        programs.append(audio_program(model, round(seconds * FRAMES_A_SECOND)))
     if "text" in model.parts:
         lengths = [*settings.prefill, 1]
         programs += [text_program(model, seq, settings.context) for seq in lengths]

@@ -68,6 +68,13 @@ def _check(job: ExportJob) -> None:
             f"weights={job.weights.value} with to={job.to.value}; it takes "
             f"{', '.join(weights.value for weights in accepted)}."
         )
+    if job.calibrate and job.weights is not Weights.int8:
+        raise SettingsError(
+            f"calibrate= decides how activations are rounded beside int8 weights, and weights="
+            f"{job.weights.value} rounds none. Give to=litert weights=int8, or leave it out."
+        )
+    if job.rows < 1:
+        raise SettingsError(f"rows={job.rows}; at least 1. Raise it.")
 
 
 def _writer(job: ExportJob) -> Callable[[str, NestedSize, Path], object]:
@@ -91,7 +98,13 @@ def _writer(job: ExportJob) -> Callable[[str, NestedSize, Path], object]:
             from pipelines.export.litert import write_litert
 
             rounded = job.weights is Weights.int8
-            return partial(write_litert, settings=job.program, rounded=rounded)
+            return partial(
+                write_litert,
+                settings=job.program,
+                rounded=rounded,
+                calibrate=job.calibrate,
+                rows=job.rows,
+            )
 
 
 def _need(package: str, extra: str, job: ExportJob) -> None:

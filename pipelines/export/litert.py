@@ -1,5 +1,6 @@
 """A model's parts -> LiteRT programs (.tflite): one file a part, a signature for each shape."""
 
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -12,13 +13,21 @@ from gemma3n.new_checkpoint import copy_companions
 from gemma3n.readable import bytes_text
 from pipelines.export.model_programs import describe, model_programs
 from pipelines.export.programs import Program
+from pipelines.export.shown import shown
 from pipelines.settings.export import ProgramSettings
 
 _MOST = 2**31  # bytes that the offsets in such a file reach
+_Given = Mapping[str, Sequence[tuple[Tensor, ...]]]  # samples of inputs, by a program's name
 
 
 def write_litert(
-    name: str, size: NestedSize, folder: Path, settings: ProgramSettings, rounded: bool
+    name: str,
+    size: NestedSize,
+    folder: Path,
+    settings: ProgramSettings,
+    rounded: bool = False,
+    calibrate: Sequence[str] = (),
+    rows: int = 0,
 ) -> None:
     """Write one file a part.
 
@@ -28,11 +37,15 @@ def write_litert(
         folder: exists, and is empty.
         settings: parts and shapes.
         rounded: to int8 weights, activations rounded as they come (dynamic).
+        calibrate: manifests whose rows decide how the towers' activations are rounded (static).
+        rows: of them, of each kind.
 
     Raises:
-        SettingsError: see `model_programs`; or a part that is too large for such a file.
+        SettingsError: see `model_programs` and `shown`; or a part that is too large for such a
+            file.
     """
     model, programs = model_programs(name, size, settings)
+    given = shown(programs, model.checkpoint.folder, calibrate, rows) if calibrate else {}
     files: dict[str, str] = {}
     for part, some in groupby(programs, key=lambda program: program.part):
         several = list(some)
@@ -40,7 +53,7 @@ def write_litert(
         path = folder / f"{part}.tflite"
         _convert(several, path)
         if rounded:
-            _round(path)
+            _round(path, {one.name: given[one.name] for one in several if one.name in given})
         files |= {f"{part}/{program.name}": path.name for program in several}
     describe(folder, model, programs, files)
     copy_companions(model.checkpoint, folder)
@@ -86,16 +99,25 @@ def _plain(module: nn.Module, given: tuple[Tensor, ...]) -> nn.Module:
     return exported.module()
 
 
-def _round(path: Path) -> None:
+def _round(path: Path, given: _Given) -> None:
     from ai_edge_quantizer import qtyping, quantizer, recipe, recipe_manager
 
-    rounding = recipe_manager.RecipeManager()
-    rounding.load_quantization_recipe(recipe.dynamic_wi8_afp32())
-    # Products of activations; of a constant before one, which the runtime refuses to multiply with.
-    rounding.add_quantization_config(
-        regex=".*",
-        operation_name=qtyping.TFLOperationName.BATCH_MATMUL,
-        algorithm_key=recipe.AlgorithmName.NO_QUANTIZE,
+    rounding, operations = recipe_manager.RecipeManager(), qtyping.TFLOperationName
+    rounding.load_quantization_recipe(
+        recipe.static_wi8_ai8() if given else recipe.dynamic_wi8_afp32()
     )
-    made = quantizer.Quantizer(str(path), rounding.get_quantization_recipe()).quantize()
-    made.export_model(str(path), overwrite=True)
+    # Products of activations: of a constant before one, which the runtime refuses to multiply
+    # with. And what comes in and goes out stays float32.
+    for operation in (operations.BATCH_MATMUL, operations.INPUT, operations.OUTPUT):
+        rounding.add_quantization_config(
+            regex=".*",
+            operation_name=operation,
+            algorithm_key=recipe.AlgorithmName.NO_QUANTIZE,
+        )
+    made = quantizer.Quantizer(str(path), rounding.get_quantization_recipe())
+    samples = {
+        name: [{f"args_{n}": one.numpy() for n, one in enumerate(row)} for row in rows]
+        for name, rows in given.items()
+    }
+    ranges = made.calibrate(samples, num_threads=torch.get_num_threads()) if samples else None
+    made.quantize(ranges).export_model(str(path), overwrite=True)

@@ -28,6 +28,7 @@ from pipelines.console import console
 from pipelines.exit_code import DONE, WRONG_USE
 from pipelines.export.model_programs import DESCRIPTION, FRAMES_A_SECOND, model_programs
 from pipelines.export.programs import Program
+from pipelines.export.shown import shown
 from pipelines.settings import Part
 from pipelines.settings.export import ProgramSettings
 
@@ -54,12 +55,15 @@ def main(words: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m pipelines.export.measure", description=__doc__)
     parser.add_argument("folder", type=Path, help="that `gemma3n export to=litert` wrote")
+    parser.add_argument(
+        "--rows", nargs="+", default=[], help="manifests, whose first picture and clip towers get"
+    )
     parser.add_argument("--repeat", type=int, default=5, help="calls of each, after one to warm up")
     asked = parser.parse_args(words)
     columns = "largest difference", "least cosine", "LiteRT, ms", "the model, ms"
     table = Table("program", "file, MB", *columns)
     try:
-        for one in measured(asked.folder, asked.repeat):
+        for one in measured(asked.folder, asked.repeat, asked.rows):
             size = f"{one.file.stat().st_size / 1e6:.1f}"
             near = f"{one.difference:.1e}", f"{one.cosine:.5f}"
             times = f"{1e3 * one.seconds:.0f}", f"{1e3 * one.model_seconds:.0f}"
@@ -71,15 +75,18 @@ def main(words: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def measured(folder: Path, repeat: int) -> list[Measured]:
+def measured(folder: Path, repeat: int, manifests: Sequence[str] = ()) -> list[Measured]:
     """Run all programs of a folder, each in turns with the model.
 
     Args:
         folder: that `gemma3n export to=litert` wrote.
         repeat: calls of each that are timed.
+        manifests: whose first picture and clip the towers are given, as `shown` makes them; none:
+            random numbers.
 
     Raises:
-        SettingsError: it holds no such export, LiteRT is missing, or the checkpoint is.
+        SettingsError: it holds no such export, LiteRT is missing, or the checkpoint is, or see
+            `shown`.
     """
     try:
         from ai_edge_litert.interpreter import Interpreter
@@ -94,8 +101,12 @@ def measured(folder: Path, repeat: int) -> list[Measured]:
         raise SettingsError(
             f"'{folder}' holds no {DESCRIPTION}. Give a folder of `gemma3n export to=litert`."
         ) from error
-    found, threads = [], torch.get_num_threads()
-    for described, program in zip(content["programs"], _programs(content), strict=True):
+    found, threads, model = [], torch.get_num_threads(), checkpoint_folder(content["model"])
+    programs = _programs(content, model)
+    given = shown(programs, model, manifests, 1) if manifests else {}
+    for described, program in zip(content["programs"], programs, strict=True):
+        if program.name in given:
+            program.inputs = dict(zip(program.inputs, given[program.name][0], strict=True))
         file = folder / described["file"]
         if file.suffix != ".tflite":
             raise SettingsError(f"'{file}' is not LiteRT's. Export it with to=litert.")
@@ -105,8 +116,8 @@ def measured(folder: Path, repeat: int) -> list[Measured]:
     return found
 
 
-def _programs(content: dict[str, Any]) -> list[Program]:
-    """The model's own programs of a description, with the shapes that are said there."""
+def _programs(content: dict[str, Any], folder: Path) -> list[Program]:
+    """The programs of the checkpoint in `folder` that a description tells of, in its shapes."""
     settings, parts = ProgramSettings(prefill=[]), []
     for described in content["programs"]:
         shapes = {one["name"]: one["shape"] for one in described["inputs"]}
@@ -124,8 +135,8 @@ def _programs(content: dict[str, Any]) -> list[Program]:
                 if tokens > 1:
                     settings.prefill.append(tokens)
     settings.parts = list(dict.fromkeys(parts))
-    config = Config.from_folder(checkpoint_folder(content["model"]))
-    return model_programs(content["model"], resolve_size(content["size"], config), settings)[1]
+    size = resolve_size(content["size"], Config.from_folder(folder))
+    return model_programs(content["model"], size, settings)[1]
 
 
 def _litert(runner: Callable[..., dict[str, Any]], program: Program) -> _Run:

@@ -73,4 +73,10 @@ class ExportJob:
         "auto: as in the checkpoint, bfloat16 in GGUF, which also takes float32 and q8_0; float32 "
         "in programs, which LiteRT also has with int8 weights",
     )
+    calibrate: list[str] = setting(
+        [],
+        "of LiteRT with int8 weights: manifests (jsonl with `text`) whose pictures and clips "
+        "decide how the towers' activations are rounded; none: each as it comes",
+    )
+    rows: int = setting(32, "rows of them, of each kind, spread evenly")
     program: ProgramSettings = field(default_factory=ProgramSettings)

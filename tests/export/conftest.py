@@ -1,5 +1,6 @@
 """What exports are tried with: nano and media."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,23 @@ def pixels() -> Tensor:
     """[1, 3, 256, 256] of a handwritten digit, 0..1."""
     image = Image.open(SAMPLES / "images/digit-1305.png")
     return torch.from_numpy(image_pixels(image, 256)[None].astype(np.float32) / 255)
+
+
+@pytest.fixture(scope="session")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows of six pictures and of the clips that are shorter than 4 s."""
+    rows = []
+    for line in (SAMPLES / "images" / "manifest.jsonl").read_text().splitlines()[:6]:
+        row = json.loads(line)
+        rows.append({"image": str(SAMPLES / row["file"]), "text": row["caption"]})
+    for line in (SAMPLES / "audio" / "manifest.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        if row["seconds"] < 4:
+            told = {name: row[name] for name in ("text", "seconds")}
+            rows.append({"audio": str(SAMPLES / row["file"]), **told})
+    path = tmp_path_factory.mktemp("labelled") / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
 
 
 @pytest.fixture(scope="session")

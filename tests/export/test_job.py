@@ -27,6 +27,8 @@ def test_an_export_prints_the_folder_it_wrote(
         (["nested.budget_gb=2"], "nested.budget_gb=2 is for loading, but an export is one size."),
         (["nested=nope"], "nested='nope', but this checkpoint knows full"),
         (["weights=q8_0"], "weights=q8_0 with to=hf; it takes auto."),
+        (["calibrate=[a.jsonl]"], "calibrate= decides how activations are rounded beside int8"),
+        (["to=litert", "weights=int8", "calibrate=[a.jsonl]", "rows=0"], "rows=0; at least 1."),
         (["to=onnx"], "to=onnx, but it takes one of hf, gguf"),
     ],
 )

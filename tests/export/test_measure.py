@@ -86,6 +86,6 @@ def test_what_is_no_export_for_litert_is_refused(
 
 
 def test_a_missing_litert_is_named(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     with pytest.raises(SettingsError, match=r"Install gemma3n-pipelines\[litert\]"):
         measured(exported, repeat=1)

@@ -53,9 +53,9 @@ def check(device: str) -> None:
     try:
         found = torch.compile(torch.square)(x)
     except Exception as error:  # torch has many reasons, and no common class for them
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise SettingsError(
-            f"compile=true, but torch cannot compile on {device} here: {reason} Install a C++ "
+            f"compile=true, but torch cannot compile on {device} here: {reason}. Install a C++ "
             "compiler (g++ or clang), or use compile=false."
         ) from error
     if not torch.equal(found, x * x):

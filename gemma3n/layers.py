@@ -1,6 +1,6 @@
 """What two towers share."""
 
-from functools import cache
+import math
 
 import torch
 from torch import Tensor, nn
@@ -31,14 +31,9 @@ class RMSNorm(nn.Module):
 def rounded(value: float, dtype: torch.dtype) -> float:
     """`value` rounded to `dtype`: the published model keeps constants in the dtype of its weights.
 
-    In bfloat16 the embedding scale sqrt(2048) is 45.25, for instance, and not 45.2548.
+    In bfloat16 the embedding scale sqrt(2048) is 45.25, for instance, and not 45.2548. It is
+    computed without tensors, which would keep torch from saving the graphs that it is part of.
     """
-    # A graph holds the number itself, and cannot be made of what a cache gives.
-    return _rounded(value, dtype) if torch.compiler.is_compiling() else _cached(value, dtype)
-
-
-def _rounded(value: float, dtype: torch.dtype) -> float:
-    return torch.tensor(value, dtype=dtype).item()
-
-
-_cached = cache(_rounded)
+    share, exponent = math.frexp(value)  # 0.5 <= share < 1
+    steps = 2 / torch.finfo(dtype).eps
+    return math.ldexp(round(share * steps) / steps, exponent)

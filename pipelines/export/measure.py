@@ -158,7 +158,7 @@ def _measured(program: Program, file: Path, litert: _Run, repeat: int) -> Measur
     differences, cosines, seconds = [], [], ([], [])  # type: ignore[var-annotated]
     with torch.inference_mode():
         for exact, near in zip(model(), litert(), strict=True):
-            exact, near = exact.float().flatten(), near.float().flatten()
+            exact, near = exact.double().flatten(), near.double().flatten()
             differences.append(float((exact - near).abs().max()))
             cosines.append(float(F.cosine_similarity(exact, near, 0)))
         for _ in range(repeat):

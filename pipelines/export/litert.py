@@ -121,3 +121,26 @@ def _round(path: Path, given: _Given) -> None:
     }
     ranges = made.calibrate(samples, num_threads=torch.get_num_threads()) if samples else None
     made.quantize(ranges).export_model(str(path), overwrite=True)
+    check_runs(path, samples)
+
+
+def check_runs(path: Path, samples: Mapping[str, Sequence[Mapping[str, object]]]) -> None:
+    """Run each program once: what can be written with fixed ranges is not always accepted.
+
+    Args:
+        path: of the file.
+        samples: inputs by their names, by the name of the program.
+
+    Raises:
+        SettingsError: LiteRT refuses one.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    for name, rows in samples.items():
+        try:
+            Interpreter(str(path)).get_signature_runner(name)(**rows[0])
+        except (RuntimeError, ValueError) as error:
+            raise SettingsError(
+                f"LiteRT does not run {name} with activations in fixed ranges: {error} Leave "
+                "calibrate= out, and they are rounded as they come."
+            ) from error

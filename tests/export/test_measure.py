@@ -1,4 +1,4 @@
-"""Exported programs beside the model, with torch in LiteRT's place."""
+"""Exported programs run and beside the model, with torch in LiteRT's place."""
 
 import json
 import sys
@@ -13,6 +13,7 @@ import torch
 import gemma3n
 from gemma3n.errors import SettingsError
 from gemma3n.matformer import resolve_size
+from pipelines.export.litert import check_runs
 from pipelines.export.measure import main, measured
 from pipelines.export.torch_programs import write_torch
 from pipelines.settings import Part
@@ -24,8 +25,8 @@ DESCRIPTION = "programs.json"
 class Torch:
     """An interpreter as LiteRT's, of programs of `torch.export`; what they give is half as much."""
 
-    def __init__(self, path: str, num_threads: int) -> None:
-        assert num_threads == torch.get_num_threads()
+    def __init__(self, path: str, num_threads: int | None = None) -> None:
+        assert num_threads in (None, torch.get_num_threads())
         self.module = torch.export.load(path).module()
 
     def get_signature_runner(self, name: str) -> Callable[..., dict[str, Any]]:
@@ -83,6 +84,27 @@ def test_what_is_no_export_for_litert_is_refused(
     (tmp_path / DESCRIPTION).write_text(json.dumps(content))
     with pytest.raises(SettingsError, match=r"is not LiteRT's. Export it with to=litert"):
         measured(tmp_path, repeat=1)
+
+
+@pytest.mark.usefixtures("litert")
+def test_a_program_that_litert_does_not_run_is_refused(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = next(exported.glob("*decode.tflite"))
+    description = json.loads((exported / DESCRIPTION).read_text())["programs"][-1]
+    given = {one["name"]: torch.zeros(one["shape"]).numpy() for one in description["inputs"]}
+    given["positions"] = torch.zeros(1, 1, dtype=torch.int32).numpy()
+    check_runs(path, {"decode": [given]})
+
+    def broken(self: Torch, name: str) -> Callable[..., object]:
+        def run(**given: Any) -> object:
+            raise RuntimeError("zero_point != 0 (-3 != 0)")
+
+        return run
+
+    monkeypatch.setattr(Torch, "get_signature_runner", broken)
+    with pytest.raises(SettingsError, match=r"does not run decode .* \(-3 != 0\) Leave calibrate"):
+        check_runs(path, {"decode": [given]})
 
 
 def test_a_missing_litert_is_named(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:

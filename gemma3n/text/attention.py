@@ -61,11 +61,16 @@ class Attention(nn.Module):
         Returns:
             [batch, seq, heads * head_dim], which `o_proj` reads.
         """
-        key, value = kv
+        key, value = (part.transpose(1, 2) for part in kv)  # [batch, kv_heads, keys, head_dim]
+        if self.grouped and query.shape[1] == 1:
+            # Heads that share keys as queries of one head: these are read once, and not for each.
+            heads = query.reshape(len(query), key.shape[1], -1, self.dim)
+            attended = F.scaled_dot_product_attention(heads, key, value, attn_mask=mask, scale=1.0)
+            return attended.reshape(len(query), 1, -1)
         attended = F.scaled_dot_product_attention(
             query.transpose(1, 2),
-            key.transpose(1, 2),
-            value.transpose(1, 2),
+            key,
+            value,
             attn_mask=mask,
             scale=1.0,
             enable_gqa=self.grouped,

@@ -70,3 +70,13 @@ def test_heads_of_a_group_share_keys_and_values() -> None:
     expected = attention.o_proj(torch.cat(heads, -1))
     attended = attention(attention.query(x, rope), mask, (key, value))
     torch.testing.assert_close(attention.o_proj(attended), expected)
+
+
+def test_a_single_query_attends_as_the_last_of_several() -> None:
+    attention, query = Attention(CONFIG, 0), torch.randn(2, 3, 4, 6)
+    kv = torch.randn(2, 9, 2, 6), torch.randn(2, 9, 2, 6)
+    mask = torch.rand(2, 1, 3, 9) < 0.5
+    mask[..., 0] = True
+    several = attention(query, mask, kv)
+    alone = attention(query[:, -1:], mask[:, :, -1:], kv)
+    torch.testing.assert_close(alone, several[:, -1:])

@@ -1,8 +1,8 @@
 """What LiteRT makes of exported programs: how near to the model, and how fast beside it.
 
 `python -m pipelines.export.measure vision/` runs each program of a folder that `gemma3n export
-to=litert` wrote, in turns with the model that it was made of, in float32 both, on as many threads.
-It needs LiteRT (`pip install .[litert]`), and the checkpoint where it was.
+to=litert` wrote, in turns with the model that it was made of, which is in float32, on as many
+threads. It needs LiteRT (`pip install .[litert]`), and the checkpoint where it was.
 """
 
 import argparse
@@ -60,6 +60,8 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--repeat", type=int, default=5, help="calls of each, after one to warm up")
     asked = parser.parse_args(words)
+    if asked.repeat < 1:
+        parser.error(f"--repeat={asked.repeat}; at least 1. Raise it.")
     columns = "largest difference", "least cosine", "LiteRT, ms", "the model, ms"
     table = Table("program", "file, MB", *columns)
     try:

@@ -90,7 +90,9 @@ def test_where_torch_cannot_compile_nothing_is_loaded(
 
     monkeypatch.setattr(torch, "compile", fails)
     check.cache_clear()
-    with pytest.raises(SettingsError, match=r"compile=true, .* on cpu .*CXX=g\+\+\. Install a C\+\+"):
+    with pytest.raises(
+        SettingsError, match=r"compile=true, .* on cpu .*CXX=g\+\+\. Install a C\+\+"
+    ):
         gemma3n.load(checkpoint_folder, parts=["text"], compile=True, device="cpu")
     # Towers are not compiled: who loads them alone need not wait to learn of it.
     gemma3n.load(checkpoint_folder, parts=["audio"], compile=True, device="cpu")

@@ -12,7 +12,7 @@ from gemma3n.model import Gemma3n
 from gemma3n.quantize import int4_names
 from pipelines.asked import asked_by
 from pipelines.training.batch import Collator
-from pipelines.training.examples import Example, Kind, fitting, read_examples
+from pipelines.training.examples import Example, Kind, fitting, needed, read_examples, spread
 from pipelines.training.fused import fused_rows
 from stages.mel import mel_config
 from stages.resize import checkpoint_resolution
@@ -64,7 +64,7 @@ def shown_rows(path: str, manifests: Sequence[str], rows: int) -> tuple[Gemma3n,
     parts = ["text", *(part for kind, part in media.items() if kind in kinds)]
     model = gemma3n.load(path, parts=parts, precision="float32", device="cpu")
     examples = fitting(examples, model.config)
-    return model, _fused(model, examples[:: max(1, len(examples) // rows)][:rows])
+    return model, _fused(model, spread(examples, rows))
 
 
 def _fused(model: Gemma3n, examples: Sequence[Example]) -> list[Prompt]:
@@ -74,5 +74,9 @@ def _fused(model: Gemma3n, examples: Sequence[Example]) -> list[Prompt]:
         model.tokenizer, mel_config(folder), checkpoint_resolution(folder), prompts, augment=False
     )
     # One by one, because what padding computes must not count.
-    batches = (collate([example], "") for example in examples)
-    return [row for batch in batches for row in fused_rows(model, batch, batch.token_ids.tolist())]
+    fused: list[Prompt] = []
+    for example in examples:
+        with needed(example):
+            batch = collate([example], "")
+        fused += fused_rows(model, batch, batch.token_ids.tolist())
+    return fused

@@ -12,7 +12,7 @@ from gemma3n.matformer import NestedSize
 from gemma3n.new_checkpoint import copy_companions
 from gemma3n.readable import bytes_text
 from pipelines.export.model_programs import describe, model_programs
-from pipelines.export.programs import Program
+from pipelines.export.programs import Program, arguments
 from pipelines.export.shown import shown
 from pipelines.settings.export import ProgramSettings
 
@@ -115,13 +115,11 @@ def _round(path: Path, given: _Given) -> None:
             algorithm_key=recipe.AlgorithmName.NO_QUANTIZE,
         )
     made = quantizer.Quantizer(str(path), rounding.get_quantization_recipe())
-    samples = {
-        name: [{f"args_{n}": one.numpy() for n, one in enumerate(row)} for row in rows]
-        for name, rows in given.items()
-    }
+    samples = {name: [arguments(row) for row in rows] for name, rows in given.items()}
     ranges = made.calibrate(samples, num_threads=torch.get_num_threads()) if samples else None
     made.quantize(ranges).export_model(str(path), overwrite=True)
-    check_runs(path, samples)
+    if samples:
+        check_runs(path, samples)
 
 
 def check_runs(path: Path, samples: Mapping[str, Sequence[Mapping[str, object]]]) -> None:
@@ -136,9 +134,10 @@ def check_runs(path: Path, samples: Mapping[str, Sequence[Mapping[str, object]]]
     """
     from ai_edge_litert.interpreter import Interpreter
 
+    interpreter = Interpreter(str(path))
     for name, rows in samples.items():
         try:
-            Interpreter(str(path)).get_signature_runner(name)(**rows[0])
+            interpreter.get_signature_runner(name)(**rows[0])
         except (RuntimeError, ValueError) as error:
             raise SettingsError(
                 f"LiteRT does not run {name} with activations in fixed ranges: {error} Leave "

@@ -27,7 +27,7 @@ from gemma3n.named import checkpoint_folder
 from pipelines.console import console
 from pipelines.exit_code import DONE, WRONG_USE
 from pipelines.export.model_programs import DESCRIPTION, FRAMES_A_SECOND, model_programs
-from pipelines.export.programs import Program
+from pipelines.export.programs import Program, arguments
 from pipelines.export.shown import shown
 from pipelines.settings import Part
 from pipelines.settings.export import ProgramSettings
@@ -99,9 +99,10 @@ def measured(folder: Path, repeat: int, manifests: Sequence[str] = ()) -> list[M
         ) from error
     try:
         content = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise SettingsError(
-            f"'{folder}' holds no {DESCRIPTION}. Give a folder of `gemma3n export to=litert`."
+            f"'{folder}' holds no {DESCRIPTION} that can be read. Give a folder of `gemma3n "
+            "export to=litert`."
         ) from error
     found, threads, model = [], torch.get_num_threads(), checkpoint_folder(content["model"])
     programs = _programs(content, model)
@@ -142,7 +143,7 @@ def _programs(content: dict[str, Any], folder: Path) -> list[Program]:
 
 
 def _litert(runner: Callable[..., dict[str, Any]], program: Program) -> _Run:
-    given = {f"args_{n}": tensor.numpy() for n, tensor in enumerate(program.given)}
+    given = arguments(program.given)
     outputs = range(len(program.outputs))
 
     def run() -> list[Tensor]:

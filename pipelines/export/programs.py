@@ -6,6 +6,7 @@ rows of the PLE table, which stays where the host has it, as it does everywhere 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,11 @@ from gemma3n.text.cache import Step
 from gemma3n.text.decoder import Decoder, Running
 from gemma3n.text.ple import Traffic
 from gemma3n.vision.mobilenet import MobileNet
+
+
+def arguments(given: Sequence[Tensor]) -> dict[str, Any]:
+    """Inputs as a program of LiteRT takes them: arrays, by the names that its converter gives."""
+    return {f"args_{n}": tensor.numpy() for n, tensor in enumerate(given)}
 
 
 @dataclass

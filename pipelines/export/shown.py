@@ -1,6 +1,6 @@
 """Pictures and clips of labelled rows -> what programs of the towers are given."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,7 +11,7 @@ from gemma3n.errors import SettingsError
 from gemma3n.vision.pixels import image_pixels
 from pipelines.export.programs import Program
 from pipelines.training.clip import heard
-from pipelines.training.examples import Example, Kind, read_examples
+from pipelines.training.examples import Example, Kind, needed, read_examples, spread
 from stages.mel import mel_config
 from stages.picture import read_image
 
@@ -30,41 +30,38 @@ def shown(
         count: rows of each kind, spread evenly.
 
     Raises:
-        SettingsError: no such manifest, or a tower to which no row shows anything.
-        InputError: a file that cannot be read.
+        SettingsError: no such manifest, a file that cannot be read, or a tower to which no row
+            shows anything.
     """
-    examples, found = read_examples(manifests), {}
+    examples = read_examples(manifests)
+    found: dict[str, list[tuple[Tensor, ...]]] = {}
     for program in programs:
         if program.part not in _KIND:
             continue
-        some = [one for one in examples if one.kind is _KIND[program.part]]
-        some = some[:: max(1, len(some) // count)][:count]
-        make = _pictures if program.part == "vision" else _clips
-        found[program.name] = list(make(program, folder, some))
-        if not found[program.name]:
+        kind = _KIND[program.part]
+        make = _picture if kind is Kind.image else _clip
+        rows = found[program.name] = []
+        for example in spread([one for one in examples if one.kind is kind], count):
+            with needed(example):
+                rows.append(make(program, folder, example))
+        if not rows:
             raise SettingsError(
                 f"{', '.join(manifests)}: no row shows anything to {program.name} of the "
-                f"{program.part} tower. Give rows with {_KIND[program.part].value} as well, or "
-                "leave the part out with program.parts=."
+                f"{program.part} tower. Give rows with {kind.value} as well, or leave the part "
+                "out with program.parts=."
             )
     return found
 
 
-def _pictures(
-    program: Program, folder: Path, examples: Sequence[Example]
-) -> Iterator[tuple[Tensor, ...]]:
+def _picture(program: Program, folder: Path, example: Example) -> tuple[Tensor, ...]:
     side = program.inputs["pixels"].shape[-1]
-    for example in examples:
-        pixels = torch.from_numpy(image_pixels(read_image(str(example.path)), side))
-        yield (pixels[None].float() / 255,)
+    pixels = torch.from_numpy(image_pixels(read_image(str(example.path)), side))
+    return (pixels[None].float() / 255,)
 
 
-def _clips(
-    program: Program, folder: Path, examples: Sequence[Example]
-) -> Iterator[tuple[Tensor, ...]]:
-    """Clips, cut or said again until they fill the program: what padding computes is no sound."""
-    frames, config = program.inputs["mels"].shape[1], mel_config(folder)
-    for example in examples:
-        mel = torch.from_numpy(log_mel(heard(example, None)[0], config))
-        whole = mel.repeat(-(-frames // len(mel)), 1)[:frames]
-        yield whole[None], torch.ones(1, frames, dtype=torch.bool)
+def _clip(program: Program, folder: Path, example: Example) -> tuple[Tensor, ...]:
+    """A clip, cut or said again until it fills the program: what padding computes is no sound."""
+    frames = program.inputs["mels"].shape[1]
+    mel = torch.from_numpy(log_mel(heard(example, None)[0], mel_config(folder)))
+    whole = mel.repeat(-(-frames // len(mel)), 1)[:frames]
+    return whole[None], torch.ones(1, frames, dtype=torch.bool)

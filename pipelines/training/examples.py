@@ -3,7 +3,8 @@
 import json
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -72,6 +73,24 @@ def read_examples(manifests: Iterable[str]) -> list[Example]:
     if not examples:
         raise SettingsError("the manifests hold no line. Give one labelled row a line.")
     return examples
+
+
+def spread(examples: Sequence[Example], most: int) -> Sequence[Example]:
+    """So many of the examples at the most, evenly over all of them."""
+    return examples[:: max(1, len(examples) // most)][:most]
+
+
+@contextmanager
+def needed(example: Example) -> Iterator[None]:
+    """Where an example is read that nothing else stands in for.
+
+    Raises:
+        SettingsError: in the place of an `InputError`; it names the example.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise SettingsError(f"'{example.item}' cannot be used: {error}") from error
 
 
 def joined(parts: Sequence[Example]) -> Example:

@@ -8,7 +8,7 @@ from gemma3n.model import Gemma3n
 from gemma3n.sampling import Sampling
 from pipelines.scores import exact_match, word_error_rate
 from pipelines.training.batch import Batch, Collator
-from pipelines.training.examples import Example, Kind
+from pipelines.training.examples import Example, Kind, spread
 from pipelines.training.fused import fused_rows
 
 _ROWS = 32  # decoded at once
@@ -24,7 +24,7 @@ def by_group(examples: Sequence[Example], at_most: int) -> dict[str, list[Exampl
     for example in examples:
         kind = example.kind.value if len(kinds[example.group]) > 1 or not example.group else ""
         groups[", ".join(filter(None, (example.group, kind)))].append(example)
-    return {name: rows[:: max(1, len(rows) // at_most)][:at_most] for name, rows in groups.items()}
+    return {name: list(spread(rows, at_most)) for name, rows in groups.items()}
 
 
 def validate(

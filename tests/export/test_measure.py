@@ -78,6 +78,12 @@ def test_what_is_no_export_for_litert_is_refused(
 ) -> None:
     assert main([str(tmp_path)]) == 2
     assert "holds no programs.json" in capsys.readouterr().err
+    (tmp_path / DESCRIPTION).write_text('{"model": ')
+    assert main([str(tmp_path)]) == 2
+    assert "that can be read. Give a folder of `gemma3n export" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([str(exported), "--repeat", "0"])
+    assert "--repeat=0; at least 1. Raise it." in capsys.readouterr().err
     content = json.loads((exported / DESCRIPTION).read_text())
     for one in content["programs"]:
         one["file"] = one["file"].replace(".tflite", ".pt2")

@@ -42,3 +42,11 @@ def test_a_tower_that_is_shown_nothing_is_named(nano: gemma3n.Gemma3n, labelled:
     alone.write_text("\n".join(pictures))
     with pytest.raises(SettingsError, match=r"pictures.jsonl: no row shows anything to frames_20"):
         shown(programs(nano, 20), nano.checkpoint.folder, [str(alone)], 2)
+
+
+def test_a_file_that_cannot_be_read_is_named(nano: gemma3n.Gemma3n, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"image": "broken.png", "text": "a cat"}\n')
+    with pytest.raises(SettingsError, match=r"'.*broken.png' cannot be used: "):
+        shown(programs(nano, 20)[:1], nano.checkpoint.folder, [str(rows)], 1)

@@ -51,6 +51,20 @@ def test_int4_weights_may_be_rounded_by_rows(
     assert main(["transcribe", *words, "-o", str(tmp_path / "out")]) == 0
 
 
+def test_a_row_that_cannot_be_read_ends_a_calibration_with_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"image": "broken.png", "text": "a cat"}\n')
+    words = ["precision=int4", f"calibrate=[{rows}]", "-o", str(tmp_path / "a")]
+    assert main(["quantize", *words]) == 2
+    err = capsys.readouterr().err
+    assert "broken.png' cannot be used: " in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "a").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [

@@ -126,3 +126,20 @@ def test_compiled_layers_compute_the_same(
         likeness = torch.nn.functional.cosine_similarity(found, expected, dim=-1)
         assert float(likeness.min()) > least
         assert precision != "float32" or torch.equal(found.argmax(-1), expected.argmax(-1))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_long_rows_are_summed_the_same_in_stretches(
+    checkpoint_folder: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    model = gemma3n.load(checkpoint_folder, parts=["text"], precision=precision, pack=False)
+    expected = logits(model, 1)
+    config = model.config.text
+    shortest = min(config.hidden_size, *config.intermediate_size)
+    monkeypatch.setattr("gemma3n.routes.single._STRETCH", shortest // 2)
+    monkeypatch.setattr(compiling, "_compiled", {})
+    compile_decoder(model.text)
+    likeness = torch.nn.functional.cosine_similarity(logits(model, 1), expected, dim=-1)
+    assert float(likeness.min()) > (0.999999 if precision == "float32" else 0.99)

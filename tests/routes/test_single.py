@@ -42,3 +42,11 @@ def test_part_of_a_weight_of_bytes() -> None:
     weight = torch.arange(-60, 60, dtype=torch.int8).view(12, 10)[2:9, :6]
     x = torch.arange(6.0).view(1, 1, 6)
     assert torch.equal(summed(weight, x), F.linear(x, weight.float()))
+
+
+@pytest.mark.parametrize("columns", [12, 13])  # whole stretches, and none that would be
+def test_long_rows_are_summed_in_stretches(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setattr("gemma3n.routes.single._STRETCH", 4)
+    weight = torch.arange(-58, 59, dtype=torch.int8)[: 9 * columns].view(9, columns)
+    x = torch.arange(float(columns)).view(1, 1, columns)
+    assert torch.equal(summed(weight, x), F.linear(x, weight.float()))

@@ -39,10 +39,10 @@ DIGITS_SYNTHETIC = "digit strings, synthetic voices never heard"
 OTHER_SYNTHETIC = "synthetic voices never heard"
 PEOPLE = "people never heard"
 
-# How often a clip is drawn. The fifteen minutes of prompts would be 1.5 % of a pass; four times
+# How often a clip is drawn. The fifteen minutes of prompts would be 1.5 % of a pass; twice
 # that is far below the 15 % at which the decoder recites. The game's open vocabulary is beyond this
 # model: its cast is there for its voices.
-_SET_WEIGHTS = {PROMPT: 4.0, GAME: 0.5}
+_SET_WEIGHTS = {PROMPT: 2.0, GAME: 0.5}
 _ENGINE_WEIGHTS = {"kokoro": 2.0, "piper": 2.0}  # nearest to people
 _SHARD, _SHARDS = 400, 12  # clips a step of the slow voice; such steps
 _BUNCH = 40  # clips that one loading of a neural voice says

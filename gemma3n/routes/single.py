@@ -32,6 +32,8 @@ def is_single(x: Tensor) -> bool:
 def summed(weight: Tensor, x: Tensor) -> Tensor:
     """The product with one token, float32 [..., columns] -> [..., rows], summed in float32."""
     columns = x.shape[-1]
+    # Asked in this way torch settles a width that it had left open: open ones take three times as
+    # long in stretches.
     stretches = columns // _STRETCH if columns % _STRETCH == 0 else 1
     each = columns // stretches
     # A view of this kind is of something computed: once, and not again for each of the rows.

@@ -21,7 +21,7 @@ def test_each_stage_begins_where_the_one_before_ended_and_warms_up_in_time(share
 
 def test_weights_of_an_earlier_run_go_through_all_stages_once_more() -> None:
     first, *later = stages(Path("data"), Path("runs"), 0.2, Path("nano"))
-    assert (first.init, first.steps) == ("nano", 2000)
+    assert (first.init, first.steps) == ("nano", 1400)
     assert [Path(run.init).parts[0] for run in later] == ["runs"] * 5
 
 

@@ -37,7 +37,7 @@ def test_manifests_join_what_is_done_and_add_phones_and_weights(tmp_path: Path) 
     write_lines(stamp(work, "dev-digits"), [unheard])
     gather(work)
     assert read_lines(tmp_path / "speech-train.jsonl") == [
-        prompt | {"weight": 4.0},
+        prompt | {"weight": 2.0},
         game | {"phones": "SIL:3", "weight": 0.5},
         robot | {"weight": 1.0},
         neural | {"weight": 2.0},

@@ -108,7 +108,7 @@ def _compile(method: _Method, build: object) -> _Method:
         # which build comes, in longer than many a product takes.
         code, names = method.__code__.replace(), method.__globals__
         own = FunctionType(code, names, method.__name__, method.__defaults__)
-        # What shapes come, guards have asked already.
+        # Guards have asked what shapes come, and `structure` knows those of weights.
         options: dict[str, Any] = {"size_asserts": False}
         if hasattr(torch.compiler, _FILTERS):
             options["guard_filter_fn"] = _asked

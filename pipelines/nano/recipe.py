@@ -33,8 +33,8 @@ _WRONG, _SPLIT = 0.25, 0.1
 _JOINT_LOSS = LossSettings(answer=1.0, ctc=0.3, phones=0.05, contrastive=0.05, guide=0.2)
 _SIZES = JointSettings(full=0.6, small=0.4, random=0.3)
 _QUICK = 0.04  # share of the steps
-# Measured on two cores, seconds a step: 0.84, 0.76, 0.97, 1.6, 2.95 and 2.24. With the data, which
-# take a hundred minutes, that is just under ten hours.
+# Seconds a step, as logs of two cores have them: 0.84, 0.76, 0.97, (1.6 for `listen` is a guess,)
+# 2.95 and 2.24: 494 minutes. The data take about a hundred more, and ten hours are the most.
 _STEPS = {
     "glance": 7000,
     "pictures": 2250,

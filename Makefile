@@ -62,7 +62,8 @@ golden: $(stamp)
 	$(bin)/python tests/golden/copy_reference.py "$(FROM)"
 	$(bin)/python tests/golden/train_tokenizer.py
 
-# The nano checkpoint: its data (needs espeak-ng, flite, apt-get and npm), then its training.
+# The nano checkpoint: its data (needs espeak-ng, flite, festival
+# with its voices festvox-kdlpc16k and festvox-us-slt-hts, apt-get and npm), then its training.
 nano-data: $(stamp)
 	$(bin)/python -m pipelines.nano.data
 

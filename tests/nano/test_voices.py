@@ -16,10 +16,16 @@ def test_a_voice_is_picked_from_its_side(engine: str, side: Split) -> None:
     assert {voice(name) for name in names} == {side}
 
 
-@pytest.mark.parametrize("name", ["espeak/en-us+f3", "flite/slt"])
+@pytest.mark.parametrize("engine", ["festival", "kokoro-en", "piper"])
+def test_an_engine_without_held_out_voices_trains_in_all(engine: str) -> None:
+    names = {pick_voice(random.Random(seed), engine, Split.train) for seed in range(30)}
+    assert {voice(name) for name in names} == {Split.train}
+
+
+@pytest.mark.parametrize("name", ["espeak/en-us+f3", "flite/slt", "festival/ked"])
 def test_a_program_says_the_same_every_time_and_slower_when_asked(name: str) -> None:
-    if shutil.which("flite") is None or shutil.which("espeak-ng") is None:
-        pytest.skip("espeak-ng and flite are not installed")
+    if not all(map(shutil.which, ("espeak-ng", "flite", "text2wave"))):
+        pytest.skip("espeak-ng, flite and festival are not installed")
     heard, rate = speak(name, "two nine", Manner(1.0, 1.0))
     again, _ = speak(name, "two nine", Manner(1.0, 1.0))
     slow, _ = speak(name, "two nine", Manner(0.7, 1.0))

@@ -9,6 +9,8 @@
 namespace gemma3n {
 namespace {
 
+constexpr uint32_t kSigns = 0x80008000;  // of two numbers
+
 // M tokens [columns each] times B blocks; each output's sum goes through its inputs in order.
 template <int M, int B>
 void tile(const at::BFloat16* tokens, int64_t columns, const char* weight, at::BFloat16* out,
@@ -34,6 +36,22 @@ void tile(const at::BFloat16* tokens, int64_t columns, const char* weight, at::B
                           (__m256i)_mm512_cvtneps_pbh(sums[m][r]));
 }
 
+// A token alone times a block: of its inputs only some runs, the others are zeros.
+void tile_some(const at::BFloat16* token, const Runs& some, const char* weight,
+               at::BFloat16* out) {
+  __m512 sums[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+  for (const int64_t k : some) {
+    const __m512bh both = (__m512bh)four(token + 2 * k);
+    for (int r = 0; r < 2; ++r) {
+      const __m512i w = _mm512_loadu_si512(weight + k * kRunBytes + r * 64);
+      sums[r] = _mm512_dpbf16_ps(sums[r], both, (__m512bh)w);
+    }
+  }
+  for (int r = 0; r < 2; ++r)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 16 * r),
+                        (__m256i)_mm512_cvtneps_pbh(sums[r]));
+}
+
 // bfloat16 [tokens, columns], [blocks, columns / 2, 32, 2] -> [tokens, outputs]
 at::Tensor product(const at::Tensor& x, const at::Tensor& weight) {
   const at::Tensor input = x.contiguous();
@@ -42,9 +60,18 @@ at::Tensor product(const at::Tensor& x, const at::Tensor& weight) {
   const at::BFloat16* from = input.const_data_ptr<at::BFloat16>();
   const at::BFloat16* w = weight.const_data_ptr<at::BFloat16>();
   at::BFloat16* to = out.mutable_data_ptr<at::BFloat16>();
+  const auto block_of = [&](int64_t n) {
+    return reinterpret_cast<const char*>(w + n * kOutputs * columns);
+  };
+  if (const auto some = some_runs(input.size(0), from, weight.size(1), kSigns)) {
+    by_blocks(1, weight.size(0), [&](auto, auto b, int64_t, int64_t first) {
+      for (int64_t n = first; n < first + b; ++n)
+        tile_some(from, *some, block_of(n), to + n * kOutputs);
+    });
+    return out;
+  }
   by_blocks(input.size(0), weight.size(0), [&](auto m, auto b, int64_t t, int64_t n) {
-    const auto* block = reinterpret_cast<const char*>(w + n * kOutputs * columns);
-    tile<m, b>(from + t * columns, columns, block, to + t * outputs + n * kOutputs, outputs);
+    tile<m, b>(from + t * columns, columns, block_of(n), to + t * outputs + n * kOutputs, outputs);
   });
   return out;
 }

@@ -11,7 +11,9 @@
 
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <type_traits>
+#include <vector>
 
 namespace gemma3n {
 
@@ -23,6 +25,25 @@ inline __m512i four(const void* from) {
   int32_t bytes;
   std::memcpy(&bytes, from, sizeof bytes);
   return _mm512_set1_epi32(bytes);
+}
+
+using Runs = std::vector<int64_t>;
+
+// The runs of inputs of a token alone that are not all zeros, if they are so few that what lies
+// between them need not be read: what it adds is nothing. (Gemma 3n's first layers let one of
+// twenty units of their FFN through.) `signs` are bits in which zeros differ.
+inline std::optional<Runs> some_runs(int64_t tokens, const void* token, int64_t runs,
+                                     uint32_t signs = 0) {
+  if (tokens != 1) return std::nullopt;
+  const auto* bytes = static_cast<const char*>(token);
+  Runs some;
+  for (int64_t k = 0; k < runs; ++k) {
+    uint32_t run;
+    std::memcpy(&run, bytes + 4 * k, sizeof run);
+    if ((run & ~signs) != 0) some.push_back(k);
+  }
+  if (some.size() * 2 > static_cast<size_t>(runs)) return std::nullopt;
+  return some;
 }
 
 template <int Most, typename Tile>

@@ -89,6 +89,27 @@ void int8_tile(const Tokens& tokens, int64_t first, const int8_t* weight, const 
     }
 }
 
+// A token alone times a block: of its inputs only some runs, the others are zeros.
+void int8_some(const Tokens& tokens, const Runs& some, const int8_t* weight,
+               const float* scales, float* out) {
+  const __m512i turn = _mm512_set1_epi8(kTurn);
+  __m512i sums[2], offsets[2];
+  for (int r = 0; r < 2; ++r) sums[r] = offsets[r] = _mm512_setzero_si512();
+  for (const int64_t k : some) {
+    const __m512i token = _mm512_xor_si512(four(tokens.values.data() + 4 * k), turn);
+    for (int r = 0; r < 2; ++r) {
+      const __m512i w = _mm512_loadu_si512(weight + k * kRunBytes + r * 64);
+      sums[r] = _mm512_dpbusd_epi32(sums[r], token, w);
+      offsets[r] = _mm512_dpbusd_epi32(offsets[r], turn, w);
+    }
+  }
+  for (int r = 0; r < 2; ++r) {
+    const __m512 sum = _mm512_cvtepi32_ps(_mm512_sub_epi32(sums[r], offsets[r]));
+    const __m512 scaled = _mm512_mul_ps(sum, _mm512_loadu_ps(scales + 16 * r));
+    _mm512_storeu_ps(out + 16 * r, _mm512_mul_ps(scaled, _mm512_set1_ps(tokens.scales[0])));
+  }
+}
+
 // 16 bfloat16 numbers, as float32.
 inline __m512 wide(const uint8_t* from) {
   const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
@@ -137,6 +158,25 @@ void int4_tile(const Tokens& tokens, int64_t first, const uint8_t* weight, float
                        _mm512_mul_ps(found[m][r], _mm512_set1_ps(tokens.scales[first + m])));
 }
 
+// int8 [blocks, columns / 4, 32, 4] -> int32 [outputs]: what `kTurn` adds to the sums.
+at::Tensor offsets(const at::Tensor& weight) {
+  const int64_t blocks = weight.size(0), runs = weight.size(1);
+  at::Tensor out = at::empty({blocks * kOutputs}, weight.options().dtype(at::kInt));
+  const int8_t* w = weight.const_data_ptr<int8_t>();
+  int32_t* to = out.mutable_data_ptr<int32_t>();
+  at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n)
+      for (int r = 0; r < 2; ++r) {
+        __m512i sum = _mm512_setzero_si512();
+        for (int64_t k = 0; k < runs; ++k)
+          sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(kTurn),
+                                    _mm512_loadu_si512(w + (n * runs + k) * kRunBytes + r * 64));
+        _mm512_storeu_si512(to + n * kOutputs + 16 * r, sum);
+      }
+  });
+  return out;
+}
+
 // float32 [tokens, columns], int8 [blocks, columns / 4, 32, 4], float32 and int32 [outputs]
 // -> [tokens, outputs]
 at::Tensor int8_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& scales,
@@ -149,6 +189,13 @@ at::Tensor int8_product(const at::Tensor& x, const at::Tensor& weight, const at:
   const float* s = scales.const_data_ptr<float>();
   const int32_t* o = offsets.const_data_ptr<int32_t>();
   float* to = out.mutable_data_ptr<float>();
+  if (const auto some = some_runs(tokens.count, tokens.values.data(), weight.size(1))) {
+    by_blocks(1, weight.size(0), [&](auto, auto b, int64_t, int64_t block) {
+      for (int64_t n = block * kOutputs; n < (block + b) * kOutputs; n += kOutputs)
+        int8_some(tokens, *some, w + n * tokens.columns, s + n, to + n);
+    });
+    return out;
+  }
   by_blocks(tokens.count, weight.size(0), [&](auto m, auto b, int64_t t, int64_t block) {
     const int64_t n = block * kOutputs;
     int8_tile<m, b>(tokens, t, w + n * tokens.columns, s + n, o + n, to + t * outputs + n, outputs);
@@ -178,7 +225,9 @@ at::Tensor int4_product(const at::Tensor& x, const at::Tensor& weight) {
 
 TORCH_LIBRARY(gemma3n_rounded, library) {
   library.def("int8_product(Tensor x, Tensor weight, Tensor scales, Tensor offsets) -> Tensor");
+  library.def("offsets(Tensor weight) -> Tensor");
   library.def("int4_product(Tensor x, Tensor weight) -> Tensor");
+  library.impl("offsets", c10::DispatchKey::CPU, &gemma3n::offsets);
   library.impl("int8_product", c10::DispatchKey::CPU, &gemma3n::int8_product);
   library.impl("int4_product", c10::DispatchKey::CPU, &gemma3n::int4_product);
 }

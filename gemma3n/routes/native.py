@@ -23,10 +23,9 @@ from gemma3n.rounding import from_int4, from_int8, int4_steps, to_int4, to_int8
 from gemma3n.routes.blocks import Block
 
 _OUTPUTS = 32  # that lie together
-_RUN = 4  # inputs of rounded weights that lie together; of bfloat16 half as many
+_RUN = 4  # bytes of one output that lie together
 _INPUTS = 32  # their number has to be a multiple of this
 _SAMPLE = 96  # inputs of what is tried
-_ZERO = 128  # what is added to bytes of tokens
 # What `torch.cpu.get_capabilities` calls the instructions, and those that are better still.
 _NEEDED = {
     Precision.int8: ("avx512_vnni", "amx_int8"),
@@ -48,10 +47,9 @@ class NativeInt8:
 
     def __init__(self, weight: Tensor, scale: Tensor) -> None:
         self.shape = (weight.shape[0], weight.shape[1])
-        self.weight = _by_outputs(weight, _RUN)
+        self.weight = _by_outputs(weight)
         self.scale = scale.contiguous()
-        # Bytes of tokens are counted from 128; so much is too much in each sum.
-        self.offset = (weight.sum(1, dtype=torch.int32) * _ZERO).contiguous()
+        self.offset = torch.ops.gemma3n_rounded.offsets(self.weight)
 
     @property
     def bytes(self) -> int:
@@ -106,7 +104,7 @@ class NativeBfloat16:
 
     def __init__(self, weight: Tensor) -> None:
         self.shape = (weight.shape[0], weight.shape[1])
-        self.weight = _by_outputs(weight, _RUN // 2)
+        self.weight = _by_outputs(weight)
 
     @property
     def bytes(self) -> int:
@@ -120,13 +118,18 @@ class NativeBfloat16:
         return found.to(x.dtype).unflatten(0, x.shape[:-1])
 
 
-def fits(precision: Precision, rows: int, columns: int) -> bool:
-    """Whether a weight of such a shape and precision can have a product here; builds nothing."""
+def suits(precision: Precision) -> bool:
+    """Whether this processor has the instructions, and none that others use better."""
     # Came with torch 2.10 or so.
     has = getattr(torch.cpu, "get_capabilities", dict[str, bool])()
     needed, better = _NEEDED.get(precision, ("", ""))
+    return bool(has.get(needed)) and not has.get(better)
+
+
+def fits(precision: Precision, rows: int, columns: int) -> bool:
+    """Whether a weight of such a shape and precision can have a product here; builds nothing."""
     divides = rows % _OUTPUTS == 0 and columns % _INPUTS == 0
-    return bool(divides and has.get(needed) and not has.get(better)) and bool(found_compiler())
+    return divides and suits(precision) and found_compiler() is not None
 
 
 def takes(precision: Precision, rows: int, columns: int) -> bool:
@@ -158,11 +161,10 @@ def _is_right(precision: Precision) -> bool:
     return torch.allclose(block(tokens), F.linear(tokens, exact), rtol=0.01, atol=1)
 
 
-def _by_outputs(weight: Tensor, run: int) -> Tensor:
-    """[rows, columns] -> [blocks, runs, outputs, run], as they are read."""
-    rows, columns = weight.shape
-    blocks = weight.contiguous().view(rows // _OUTPUTS, _OUTPUTS, columns // run, run)
-    return blocks.transpose(1, 2).contiguous()
+def _by_outputs(weight: Tensor) -> Tensor:
+    """[rows, columns] -> [blocks, runs, outputs, inputs], as they are read."""
+    runs = weight.contiguous().view(torch.int32).view(len(weight) // _OUTPUTS, _OUTPUTS, -1)
+    return runs.transpose(1, 2).contiguous()[..., None].view(weight.dtype)
 
 
 def _shape_of_int8(x: Tensor, weight: Tensor, scales: Tensor, offsets: Tensor) -> Tensor:

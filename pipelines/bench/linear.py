@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gemma3n.choices import Precision
 from gemma3n.rounding import to_int4, to_int8
-from gemma3n.routes import int4, int8, packed
+from gemma3n.routes import int4, int8, native, packed
 from gemma3n.routes.blocks import Block
 from gemma3n.routes.int4 import Int4
 from gemma3n.routes.int8 import Int8
+from gemma3n.routes.native import NativeBfloat16, NativeInt4, NativeInt8
 from gemma3n.routes.packed import Packed
 from pipelines.bench.cost import seconds
 from pipelines.bench.limit import read_limit
@@ -64,6 +66,12 @@ def _routes() -> dict[str, Callable[[Tensor], Block]]:
         made["int8 packed"] = lambda weight: Int8(*to_int8(weight), pack=True)
     if int4.is_available():
         made["int4"] = lambda weight: Int4(*to_int4(weight), copy=False)
+    if native.takes(Precision.bfloat16, *_SHAPE):
+        made["bfloat16 native"] = NativeBfloat16
+    if native.takes(Precision.int8, *_SHAPE):
+        made["int8 native"] = lambda weight: NativeInt8(*to_int8(weight))
+    if native.takes(Precision.int4, *_SHAPE):
+        made["int4 native"] = lambda weight: NativeInt4(*to_int4(weight))
     return made
 
 

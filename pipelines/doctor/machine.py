@@ -103,7 +103,23 @@ def _torch() -> list[Finding]:
     return [
         ok(GROUP, "torch", f"{torch.__version__}, uses {uses}, {threads} threads"),
         ok(GROUP, "auto", f"device=auto is {device.type} here, precision=auto {dtype}"),
+        _products(),
     ]
+
+
+def _products() -> Finding:
+    """Who multiplies packed weights on this processor."""
+    from gemma3n.choices import Precision
+    from gemma3n.native.build import found_compiler
+    from gemma3n.routes import native
+
+    kinds = ", ".join(one.value for one in Precision if native.suits(one))
+    if not kinds:
+        return ok(GROUP, "products", "torch's: this package has others for AVX-512 without AMX")
+    if (compiler := found_compiler()) is None:
+        found = f"torch's: those of this package for {kinds} want a C++ compiler"
+        return note(GROUP, "products", found, "Install g++ (or set CXX): decoding is faster")
+    return ok(GROUP, "products", f"this package's for {kinds}, built once by {compiler}")
 
 
 def _accelerators() -> list[Finding]:

@@ -12,7 +12,9 @@ import pytest
 from packaging.requirements import Requirement
 
 from gemma3n.checkpoint import Checkpoint, is_unused_kv
+from gemma3n.choices import Precision
 from gemma3n.memory import BYTES_PER_WEIGHT, plan_memory
+from gemma3n.routes import native
 from pipelines.cli import main
 from pipelines.doctor import codecs, disk, machine, packages, self_test
 from pipelines.doctor.doctor import doctor
@@ -111,6 +113,20 @@ def test_a_machine_without_torch_is_told_so_and_of_the_rest(tmp_path: Path) -> N
     assert found["torch"]["state"] == "broken"
     assert "libc10.so: cannot open" in found["torch"]["found"]
     assert found["sound"]["state"] == "ok"
+
+
+def test_a_processor_for_which_only_a_compiler_is_wanting_is_told_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(native, "suits", lambda kind: kind is Precision.int4)
+    monkeypatch.setenv("GEMMA3N_NATIVE", "0")  # as if there were no compiler
+    (found,) = [one for one in machine.look_at_machine() if one.what == "products"]
+    assert found.state is State.note
+    assert "for int4 want a C++ compiler" in found.found
+    monkeypatch.setattr(native, "suits", lambda kind: False)
+    (found,) = [one for one in machine.look_at_machine() if one.what == "products"]
+    assert found.state is State.ok
+    assert found.found.startswith("torch's")
 
 
 # The self-test

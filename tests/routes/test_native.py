@@ -84,6 +84,15 @@ def test_a_row_never_depends_on_its_batch_mates(kind: Precision, dtype: torch.dt
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kept", [0.0, 0.02, 0.2, 0.6])
+def test_zeros_of_a_row_alone_are_skipped_and_change_nothing(kind: Precision, kept: float) -> None:
+    needs(kind)
+    block = made(kind, torch.randn(96, 512))
+    x = torch.randn(2, 512) * (torch.rand(2, 512) < kept)
+    assert torch.equal(block(x[:1])[0], block(x)[0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_weights_and_tokens_may_be_views(kind: Precision) -> None:
     needs(kind)
     weight, x = torch.randn(64, 64), torch.randn(5, 64)

@@ -66,7 +66,8 @@ def load(
         towers: "int8" rounds the large linear maps of the vision and the audio tower, and their
             activations token by token; "auto" leaves them.
         compile: fuse the decoder's small operations with `torch.compile`, which takes a minute at
-            first use (less when it was done before), and changes the last bits of results.
+            first use (less when it was done before), and changes the last bits of results. On a GPU
+            each step of decoding is then a CUDA graph, too.
 
     Raises:
         SettingsError: any of these is not to be had; nothing has been loaded then.
@@ -106,6 +107,7 @@ def load(
         read_adapter(adapter, checkpoint).to(where, formats.text).attach(model.text)
     if compile and "text" in chosen:
         compile_decoder(model.text)
+        model.static = where.type == "cuda"
     if formats.pack and "text" in chosen:
         logger.info("%s in huge pages", bytes_text(into_huge_pages()))
     return model

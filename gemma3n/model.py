@@ -38,7 +38,10 @@ class Gemma3n:
         device: where the weights are.
         dtype: of activations.
         formats: of weights and activations, part by part.
+        static: decode in steps of fixed shapes, see `gemma3n.static_step`.
     """
+
+    static = False
 
     def __init__(
         self,

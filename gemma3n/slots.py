@@ -13,6 +13,7 @@ from torch import Tensor
 from gemma3n.matformer import NestedSize
 from gemma3n.padding import left_padded
 from gemma3n.pieces import PASS_TOKENS, chunk_tokens
+from gemma3n.static_step import StaticStep
 from gemma3n.text.cache import EMPTY, KVCache
 from gemma3n.text.decoder import Running
 
@@ -54,6 +55,7 @@ class Slots:
         self.model, self.size, self.chunk = model, size, chunk
         self.lengths: list[int] = []  # tokens of each row that the cache holds
         self.cache = KVCache(model.config.text, count, model.dtype, model.device, spare)
+        self.static = StaticStep(model, self.cache, size) if model.static else None
 
     def admit(self, prompts: Sequence[Prompt]) -> Tensor:
         """Read prompts into the next free slots.
@@ -76,6 +78,10 @@ class Slots:
 
     def step(self, token_ids: Sequence[int]) -> Tensor:
         """Logits float32 [rows, vocab] after one more token of each row in use."""
+        if self.static is not None:
+            logits = self.static(token_ids, self.lengths)
+            self.lengths = [held + 1 for held in self.lengths]
+            return logits
         return self.extend([[token] for token in token_ids])[:, 0]
 
     def extend(self, token_ids: Sequence[Sequence[int]], last: int | None = None) -> Tensor:

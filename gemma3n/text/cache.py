@@ -106,6 +106,10 @@ class KVCache:
             slots.kv[layer] = (self._zeros(shape), self._zeros(shape))
         return slots.kv[layer]
 
+    def address(self, needed: int) -> int:
+        """Where it lies once it has room for so many tokens; growing moves it."""
+        return self.slots(FULL, needed).positions.data_ptr()
+
     def bytes(self) -> int:
         """Bytes held by keys and values."""
         held = (kv for slots in self._slots.values() for pair in slots.kv.values() for kv in pair)

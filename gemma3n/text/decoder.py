@@ -201,8 +201,16 @@ class Decoder(nn.Module):
         scale = rounded(math.sqrt(self.config.hidden_size), dtype)
         return self.embed_tokens(token_ids).to(dtype) * scale
 
+    def ple_rows(self, token_ids: Tensor, layers: Sequence[int]) -> Tensor:
+        """Rows of the PLE table for int64 [batch, seq]: [batch * seq, layers, ple]."""
+        return self.table.rows(self._in_table(token_ids), layers)
+
     def per_layer_inputs(
-        self, token_ids: Tensor, embeddings: Tensor, layers: Sequence[int]
+        self,
+        token_ids: Tensor,
+        embeddings: Tensor,
+        layers: Sequence[int],
+        rows: Tensor | None = None,
     ) -> Tensor:
         """What each of the given layers adds to the streams.
 
@@ -210,21 +218,26 @@ class Decoder(nn.Module):
             token_ids: int64 [batch, seq]
             embeddings: [batch, seq, hidden], fused: soft tokens in place.
             layers: ascending.
+            rows: from `ple_rows`, if they have been brought.
 
         Returns:
             [batch, seq, layers, ple]
         """
         ple, dtype = self.config.hidden_size_per_layer_input, embeddings.dtype
-        # Ids past the table (image and audio) use row 0 and not a zero vector.
-        in_table = (token_ids >= 0) & (token_ids < self.config.vocab_size_per_layer_input)
-        ids = torch.where(in_table, token_ids, 0).flatten()
-        self.table.ahead(ids, layers)  # rows come while the context is computed
+        if rows is None:  # they come while the context is computed
+            self.table.ahead(self._in_table(token_ids), layers)
         context = self._project_context(embeddings, layers)
-        rows = self.table.rows(ids, layers)
+        if rows is None:
+            rows = self.ple_rows(token_ids, layers)
         tokens = rows.to(embeddings.device, dtype, non_blocking=True) * rounded(ple**0.5, dtype)
         context = context * rounded(self.config.hidden_size**-0.5, dtype)
         context = self.per_layer_projection_norm(context.view(*context.shape[:-1], -1, ple))
         return (context + tokens.view_as(context)) * rounded(2**-0.5, dtype)
+
+    def _in_table(self, token_ids: Tensor) -> Tensor:
+        """Ids of PLE rows, flat: those past the table (image and audio) use row 0."""
+        in_table = (token_ids >= 0) & (token_ids < self.config.vocab_size_per_layer_input)
+        return torch.where(in_table, token_ids, 0).flatten()
 
     def ahead(self, token_ids: Sequence[int]) -> None:
         """Begin to bring the PLE rows of tokens that come soon, such as those of a prompt."""
@@ -241,6 +254,7 @@ class Decoder(nn.Module):
         size: Running | None = None,
         last: int | None = None,
         row_of: Tensor | None = None,
+        rows: Tensor | None = None,
     ) -> Tensor:
         """Run the layers.
 
@@ -254,6 +268,8 @@ class Decoder(nn.Module):
                 layers produce nothing that later tokens need, so they run on those tokens only
                 (exact; a third to two fifths of prefill).
             row_of: int64 [batch, seq], see `attention_masks`; positions begin anew in every row.
+            rows: PLE rows of all layers that run, from `ple_rows`, where all tokens are wanted;
+                None brings them.
 
         Returns:
             Hidden states [batch, last, hidden], normed, as `logits` reads them.
@@ -274,7 +290,7 @@ class Decoder(nn.Module):
 
         whole = last is None or last == positions.shape[1]  # then one gather serves all layers
         gathered = (*size.own, *size.shared) if whole else size.own
-        inputs = self.per_layer_inputs(token_ids, embeddings, gathered)
+        inputs = self.per_layer_inputs(token_ids, embeddings, gathered, rows)
         streams = open_streams(embeddings, self.altup_projections)
         for n, i in enumerate(size.own):
             kind = self.config.layer_types[i]

@@ -46,6 +46,7 @@ inline std::optional<Runs> some_runs(int64_t tokens, const void* token, int64_t 
   return some;
 }
 
+// Calls `tile(M)` with a count, of `Most` at the most, that is known when this is compiled.
 template <int Most, typename Tile>
 void with_count(int64_t count, Tile&& tile) {
   if constexpr (Most > 0) {

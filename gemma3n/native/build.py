@@ -39,11 +39,11 @@ def is_loaded(name: str, flags: tuple[str, ...]) -> bool:
     try:
         torch.ops.load_library(_built(name, compiler, flags))
     except (OSError, subprocess.CalledProcessError) as error:
-        said = getattr(error, "stderr", None) or str(error)
+        said = (getattr(error, "stderr", None) or "").strip() or str(error)
         logger.warning(
             "products of our own are not to be had, decoding is slower: %s cannot build them (%s)",
             compiler,
-            said.strip().splitlines()[0],
+            said.splitlines()[0],
         )
         return False
     return True

@@ -30,6 +30,9 @@ _PRODUCTS = (
     "aten::_weight_int4pack_mm_for_cpu",
     "mkldnn::_linear_pointwise",
     "onednn::qlinear_pointwise",
+    "gemma3n_rounded::int8_product",
+    "gemma3n_rounded::int4_product",
+    "gemma3n_bfloat16::product",
 )
 _SKIPPED = 3  # first steps, which bring in what later ones find
 _SHOWN = 12  # operators; the others are summed up

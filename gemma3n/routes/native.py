@@ -24,7 +24,6 @@ from gemma3n.routes.blocks import Block
 
 _OUTPUTS = 32  # that lie together
 _RUN = 4  # bytes of one output that lie together
-_INPUTS = 32  # their number has to be a multiple of this
 _SAMPLE = 96  # inputs of what is tried
 # What `torch.cpu.get_capabilities` calls the instructions, and those that are better still.
 _NEEDED = {
@@ -128,7 +127,7 @@ def suits(precision: Precision) -> bool:
 
 def fits(precision: Precision, rows: int, columns: int) -> bool:
     """Whether a weight of such a shape and precision can have a product here; builds nothing."""
-    divides = rows % _OUTPUTS == 0 and columns % _INPUTS == 0
+    divides = rows % _OUTPUTS == 0 and columns % GROUP == 0
     return divides and suits(precision) and found_compiler() is not None
 
 

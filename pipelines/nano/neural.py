@@ -6,6 +6,7 @@ before a model is loaded makes repeatable: load one for each bunch of sentences.
 
 import json
 import subprocess
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,12 @@ class Kokoro:
         with np.load(data / "voices_ja.npz") as styles:
             # [speakers, lengths, 256]: a style for each number of phonemes
             self.styles = np.stack([styles[name].reshape(-1, 256) for name in sorted(styles.files)])
-        self.english = _english_styles(out)
+        self.out = out
+
+    @cached_property
+    def english(self) -> npt.NDArray[np.float32]:
+        """[speakers, lengths, 256], as `styles`, of the British and American voices."""
+        return _english_styles(self.out)
 
     def speak(self, name: str, spoken: str, how: Manner) -> tuple[Wave, int]:
         """Say something in the voice of a name such as `kokoro/0017`; pitch is the voice's own."""
@@ -114,11 +120,12 @@ class Kokoro:
             length: phonemes to be said.
         """
         rng = rng_of(name)
-        everyone = self.english if name.startswith("kokoro-en/") else self.styles
+        is_english = name.startswith("kokoro-en/")
+        everyone = self.english if is_english else self.styles
         styles = everyone[:, min(length, everyone.shape[1]) - 1]  # [speakers, 256]
         middle = styles.mean(axis=0)
         timbre, melody = (0.8, 1.5), (0.6, 1.2)  # times the way from the middle to a blend
-        if everyone is self.english:  # so many differ enough by themselves
+        if is_english:  # so many differ enough by themselves
             styles = styles[rng.sample(range(len(styles)), 2)]
             timbre = melody = (1.0, 1.0)
         parts = []

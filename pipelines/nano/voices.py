@@ -171,29 +171,29 @@ def _espeak(own: str, spoken: str, how: Manner) -> tuple[Wave, int]:
 
 
 def _flite(own: str, spoken: str, how: Manner) -> tuple[Wave, int]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "said.wav"
-        command = ["flite", "-voice", own, "--setf", f"duration_stretch={1 / how.rate:.3f}"]
-        if own == "slt":  # the others' own pitch is not in their settings
-            command += ["--setf", f"int_f0_target_mean={170 * how.pitch:.0f}"]
-        subprocess.run([*command, "-t", spoken, "-o", path], check=True)
-        wave, rate = soundfile.read(path, dtype="float32")
-    return np.asarray(wave, np.float32), int(rate)
+    command = ["flite", "-voice", own, "--setf", f"duration_stretch={1 / how.rate:.3f}"]
+    if own == "slt":  # the others' own pitch is not in their settings
+        command += ["--setf", f"int_f0_target_mean={170 * how.pitch:.0f}"]
+    return _written([*command, "-t", spoken])
 
 
 def _festival(own: str, spoken: str, how: Manner) -> tuple[Wave, int]:
     # What a statistical voice learned of rate and pitch is not in its settings: ked alone obeys.
     f0 = f"(target_f0_mean {105 * how.pitch:.0f}) (target_f0_std 15)"
-    settings = [
+    command = ["text2wave"]
+    for setting in (
         f"(voice_{_FESTIVAL_VOICES[own]})",
         f"(Parameter.set 'Duration_Stretch {1.1 / how.rate:.3f})",
         f"(set! int_lr_params '({f0} (model_f0_mean 170) (model_f0_std 34)))",
-    ]
+    ):
+        command += ["-eval", setting]
+    return _written(command, spoken)
+
+
+def _written(command: list[str], spoken: str | None = None) -> tuple[Wave, int]:
+    """What a program writes to the file that it is given with `-o`; it reads what is to be said."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "said.wav"
-        command = ["text2wave", "-o", str(path)]
-        for setting in settings:
-            command += ["-eval", setting]
-        subprocess.run(command, input=spoken, text=True, check=True)
+        subprocess.run([*command, "-o", str(path)], input=spoken, text=True, check=True)
         wave, rate = soundfile.read(path, dtype="float32")
     return np.asarray(wave, np.float32), int(rate)
